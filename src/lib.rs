@@ -1,0 +1,7 @@
+//! Trinity Beast: a self-hosted crypto price oracle with exact usage accounting.
+//!
+//! `ARCHITECTURE.md` explains the two planes and the rooms. Arrows between modules point
+//! one way: `protocol` <- `tables` <- `lpo` <- `shard` <- `control` <- `cli`; `market` and
+//! `store` know neither `shard` nor `lpo`.
+
+pub mod clock;

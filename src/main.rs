@@ -1,0 +1,6 @@
+//! The `trinity-beast` binary: parses the command line and runs one command.
+
+#[global_allocator]
+static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
+
+fn main() {}
