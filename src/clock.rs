@@ -11,7 +11,9 @@ use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 /// Times before 1970 read as 0; the u64 range ends in the year 2554.
 #[expect(clippy::disallowed_methods, reason = "this is the edge that owns the clock")]
 pub fn unix_nanos() -> u64 {
-    let elapsed = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or(Duration::ZERO);
+    let elapsed = SystemTime::now()
+        .duration_since(UNIX_EPOCH)
+        .unwrap_or(Duration::ZERO);
     u64::try_from(elapsed.as_nanos()).unwrap_or(u64::MAX)
 }
 
