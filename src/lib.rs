@@ -5,3 +5,5 @@
 //! `store` know neither `shard` nor `lpo`.
 
 pub mod clock;
+pub mod limits;
+pub mod tables;

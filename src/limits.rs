@@ -1,0 +1,80 @@
+//! Every queue, batch, table, retry and buffer has its named maximum here, with static
+//! assertions between them. A limit that belongs to the wire lives in `trinity-protocol`.
+
+use trinity_protocol::{CLOCK_WINDOW_NS, MAX_DATAGRAM, MAX_ENTRIES};
+
+/// Datagrams received by one `recvmmsg` and answered as one batch.
+pub const BATCH_MESSAGES: usize = 64;
+/// Bytes of one receive slot. Longer than any valid datagram, so that an oversized one is
+/// seen as such and not mistaken for its truncated beginning.
+pub const RECEIVE_SLOT_BYTES: usize = 1_088;
+/// Socket buffer asked for, bytes each way; the kernel may grant less.
+pub const SOCKET_BUFFER_BYTES: usize = 8 << 20;
+/// Longest time a shard parks, milliseconds: its heartbeat and its timers stay fresh.
+pub const PARK_MS: u64 = 50;
+/// A shard whose last turn is older than this is not healthy, milliseconds.
+pub const HEARTBEAT_STALE_MS: u64 = 2_000;
+/// Most shards one process runs.
+pub const MAX_SHARDS: usize = 256;
+
+/// Symbols (with their aliases) one process serves.
+pub const MAX_SYMBOLS: usize = 1 << 16;
+
+/// Sessions one shard remembers.
+pub const SHARD_SESSIONS: usize = 1 << 16;
+/// Sessions one key may keep active on one node.
+pub const KEY_SESSIONS: u32 = 1 << 15;
+/// A session unseen for this long is forgotten, nanoseconds. No datagram of it can still
+/// pass the clock check, so forgetting cannot turn a replay into a new request.
+pub const SESSION_IDLE_NS: u64 = 2 * CLOCK_WINDOW_NS;
+/// Repeats of counted requests that a session may have answered without charge.
+pub const REPEATS_BANKED: u16 = 64;
+/// Repeats that each newly counted request adds.
+pub const REPEATS_PER_REQUEST: u16 = 4;
+/// Most repeats a session can bank.
+pub const REPEATS_BANK_MAX: u16 = 8_192;
+/// Session slots one sweep looks at.
+pub const SWEEP_SLOTS: usize = 512;
+
+/// Unsigned error replies one shard sends per second; beyond it there is silence.
+pub const UNSIGNED_ERRORS_PER_SECOND: u32 = 10_000;
+/// Unsigned error replies one shard may send at once.
+pub const UNSIGNED_ERRORS_BURST: u32 = 2_000;
+
+/// Request rows (key, second, protocol, outcome) of one usage page.
+pub const METER_REQUEST_ROWS: usize = 1 << 15;
+/// Symbol rows (key, symbol, second, status) of one usage page.
+pub const METER_SYMBOL_ROWS: usize = 1 << 15;
+/// Usage pages that circulate between one meter and the control plane.
+pub const METER_PAGES: usize = 4;
+/// How often closed usage is handed to the control plane, milliseconds.
+pub const METER_CLOSE_MS: u64 = 1_000;
+
+/// Distinct assets one `POST /prices` may name before duplicates are folded.
+pub const HTTP_ASSETS: usize = 100;
+/// Longest request body, bytes.
+pub const HTTP_BODY_BYTES: usize = 16 << 10;
+/// Longest request head, bytes.
+pub const HTTP_HEAD_BYTES: usize = 16 << 10;
+/// Most header fields of a request.
+pub const HTTP_HEADERS: usize = 64;
+/// Time a client has to send its whole head, milliseconds.
+pub const HTTP_HEAD_MS: u64 = 10_000;
+/// Time a client has to send its whole body, milliseconds.
+pub const HTTP_BODY_MS: u64 = 10_000;
+/// Idle time of a kept-alive connection, milliseconds: above the 300 s of a load balancer,
+/// so that the balancer never meets a socket that was just closed.
+pub const HTTP_IDLE_MS: u64 = 350_000;
+/// Connections one HTTP worker holds.
+pub const HTTP_CONNECTIONS: usize = 4_096;
+
+const _: () = {
+    assert!(RECEIVE_SLOT_BYTES > MAX_DATAGRAM);
+    assert!(SHARD_SESSIONS <= 1 << 16, "session slots are 16-bit numbers");
+    assert!(KEY_SESSIONS as usize <= SHARD_SESSIONS);
+    assert!(REPEATS_BANKED <= REPEATS_BANK_MAX);
+    // A batch must fit a fresh page, or it could never be answered.
+    assert!(METER_REQUEST_ROWS >= 4 * BATCH_MESSAGES);
+    assert!(METER_SYMBOL_ROWS >= BATCH_MESSAGES * MAX_ENTRIES);
+    assert!(METER_PAGES >= 2);
+};

@@ -1,0 +1,322 @@
+//! Rate limits: the generic cell rate algorithm (ITU-T I.371), one atomic per key.
+//!
+//! The atomic holds the theoretical arrival time (TAT): when the bucket will be full again.
+//! A request conforms if admitting it does not push the TAT further ahead of now than the
+//! burst allows. All cores share the atomic, so a key's limit is exact however its requests
+//! are spread.
+
+use super::sync::{AtomicU64, Ordering};
+
+/// What a key may do.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Limits {
+    /// Nanoseconds between requests at the sustained rate; 0 is no rate limit.
+    interval_ns: u64,
+    /// Requests that may come at once, at least 1.
+    burst: u32,
+    /// Requests per UTC month; `u64::MAX` is no cap.
+    per_month: u64,
+}
+
+/// What two cores share of a key: everything that a request changes.
+#[derive(Debug, Default)]
+#[repr(align(64))]
+pub struct KeyState {
+    tat_ns: AtomicU64,
+    month_used: AtomicU64,
+    sessions: AtomicU64,
+}
+
+/// What is left after a request, as a reply's header tells it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Allowance {
+    /// Requests left now; `u32::MAX` where nothing limits them.
+    pub remaining: u32,
+    /// After a grant: milliseconds until the burst is whole again. After a refusal:
+    /// milliseconds until the next request is granted.
+    pub refill_ms: u32,
+}
+
+/// Why a request is refused.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Exceeded {
+    /// The rate or the burst.
+    Rate(Allowance),
+    /// The monthly cap.
+    Month(Allowance),
+}
+
+impl Limits {
+    /// No limit at all.
+    pub const NONE: Self = Self {
+        interval_ns: 0,
+        burst: u32::MAX,
+        per_month: u64::MAX,
+    };
+
+    /// Builds limits; `None` is no limit, a rate or burst of 0 admits nothing and is raised to 1.
+    pub fn new(per_second: Option<u32>, burst: Option<u32>, per_month: Option<u64>) -> Self {
+        let interval_ns = per_second.map_or(0, |rate| 1_000_000_000 / u64::from(rate.max(1)));
+        Self {
+            interval_ns,
+            burst: burst.or(per_second).unwrap_or(u32::MAX).max(1),
+            per_month: per_month.unwrap_or(u64::MAX),
+        }
+    }
+
+    /// Requests per second at the sustained rate; `None` is no limit.
+    pub const fn per_second(&self) -> Option<u64> {
+        1_000_000_000_u64.checked_div(self.interval_ns)
+    }
+
+    /// Requests that may come at once.
+    pub const fn burst(&self) -> u32 {
+        self.burst
+    }
+
+    /// Requests per UTC month; `None` is no cap.
+    pub const fn per_month(&self) -> Option<u64> {
+        if self.per_month == u64::MAX {
+            None
+        } else {
+            Some(self.per_month)
+        }
+    }
+}
+
+impl KeyState {
+    /// Takes one request, or says which limit it would break. A refusal takes nothing.
+    ///
+    /// `month_left_ms` is the time to the end of the UTC month.
+    #[inline]
+    pub fn acquire(&self, limits: &Limits, now_ns: u64, month_left_ms: u32) -> Result<Allowance, Exceeded> {
+        if limits.interval_ns == 0 && limits.per_month == u64::MAX {
+            return Ok(Allowance {
+                remaining: u32::MAX,
+                refill_ms: 0,
+            });
+        }
+        let month_left = self.take_month(limits).map_err(|()| {
+            Exceeded::Month(Allowance {
+                remaining: 0,
+                refill_ms: month_left_ms,
+            })
+        })?;
+        match self.take_rate(limits, now_ns) {
+            Ok(granted) => Ok(Allowance {
+                remaining: granted.remaining.min(month_left),
+                ..granted
+            }),
+            Err(refused) => {
+                if limits.per_month != u64::MAX {
+                    self.month_used.fetch_sub(1, Ordering::Relaxed);
+                }
+                Err(Exceeded::Rate(refused))
+            }
+        }
+    }
+
+    /// What is left, taking nothing.
+    pub fn peek(&self, limits: &Limits, now_ns: u64) -> Allowance {
+        let month_left = limits
+            .per_month
+            .saturating_sub(self.month_used.load(Ordering::Relaxed));
+        let month_left = if limits.per_month == u64::MAX {
+            u32::MAX
+        } else {
+            clamp(month_left)
+        };
+        if limits.interval_ns == 0 {
+            return Allowance {
+                remaining: month_left,
+                refill_ms: 0,
+            };
+        }
+        let allowance = after(limits, self.tat_ns.load(Ordering::Relaxed).max(now_ns), now_ns);
+        Allowance {
+            remaining: allowance.remaining.min(month_left),
+            ..allowance
+        }
+    }
+
+    /// Sets how many requests this month already had, from the ledger.
+    pub fn set_month_used(&self, used: u64) {
+        self.month_used.store(used, Ordering::Relaxed);
+    }
+
+    /// Requests counted against the month so far.
+    pub fn month_used(&self) -> u64 {
+        self.month_used.load(Ordering::Relaxed)
+    }
+
+    /// Opens a session unless the key has `limit` already.
+    pub(crate) fn open_session(&self, limit: u32) -> bool {
+        let opened = self
+            .sessions
+            .fetch_update(Ordering::Relaxed, Ordering::Relaxed, |open| {
+                (open < u64::from(limit)).then_some(open + 1)
+            });
+        opened.is_ok()
+    }
+
+    /// Closes a session that was opened.
+    pub(crate) fn close_session(&self) {
+        let _ = self
+            .sessions
+            .fetch_update(Ordering::Relaxed, Ordering::Relaxed, |open| open.checked_sub(1));
+    }
+
+    fn take_month(&self, limits: &Limits) -> Result<u32, ()> {
+        if limits.per_month == u64::MAX {
+            return Ok(u32::MAX);
+        }
+        self.month_used
+            .fetch_update(Ordering::Relaxed, Ordering::Relaxed, |used| {
+                (used < limits.per_month).then_some(used + 1)
+            })
+            .map(|before| clamp(limits.per_month - before - 1))
+            .map_err(|_| ())
+    }
+
+    fn take_rate(&self, limits: &Limits, now_ns: u64) -> Result<Allowance, Allowance> {
+        if limits.interval_ns == 0 {
+            return Ok(Allowance {
+                remaining: u32::MAX,
+                refill_ms: 0,
+            });
+        }
+        let tolerance = limits.interval_ns.saturating_mul(u64::from(limits.burst));
+        let taken = self
+            .tat_ns
+            .fetch_update(Ordering::Relaxed, Ordering::Relaxed, |tat| {
+                let next = tat.max(now_ns).saturating_add(limits.interval_ns);
+                (next - now_ns <= tolerance).then_some(next)
+            });
+        match taken {
+            Ok(before) => Ok(after(limits, before.max(now_ns) + limits.interval_ns, now_ns)),
+            Err(tat) => {
+                let wait = tat.max(now_ns).saturating_add(limits.interval_ns) - now_ns - tolerance;
+                Err(Allowance {
+                    remaining: 0,
+                    refill_ms: clamp(wait.div_ceil(1_000_000)),
+                })
+            }
+        }
+    }
+}
+
+fn after(limits: &Limits, tat_ns: u64, now_ns: u64) -> Allowance {
+    let ahead = tat_ns - now_ns;
+    let tolerance = limits.interval_ns.saturating_mul(u64::from(limits.burst));
+    Allowance {
+        remaining: clamp(tolerance.saturating_sub(ahead) / limits.interval_ns),
+        refill_ms: clamp(ahead.div_ceil(1_000_000)),
+    }
+}
+
+/// A number for the wire, one below the value that means "no limit".
+fn clamp(number: u64) -> u32 {
+    u32::try_from(number).unwrap_or(u32::MAX).min(u32::MAX - 1)
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::atomic::{AtomicU32, Ordering as StdOrdering};
+
+    use super::*;
+
+    const SECOND: u64 = 1_000_000_000;
+
+    #[test]
+    fn a_burst_is_granted_and_then_the_rate_holds() {
+        let (state, limits) = (KeyState::default(), Limits::new(Some(10), Some(20), None));
+        let now = 1_000 * SECOND;
+        for left in (0..20).rev() {
+            assert_eq!(state.acquire(&limits, now, 0).map(|a| a.remaining), Ok(left));
+        }
+        let refused = Exceeded::Rate(Allowance {
+            remaining: 0,
+            refill_ms: 100,
+        });
+        assert_eq!(state.acquire(&limits, now, 0), Err(refused));
+        let granted = (0..1_000)
+            .filter(|i| state.acquire(&limits, now + i * 10_000_000, 0).is_ok())
+            .count();
+        assert_eq!(granted, 99, "10 a second over the next 9.99 s");
+    }
+
+    #[test]
+    fn after_a_refusal_waiting_as_told_is_enough() {
+        let (state, limits) = (KeyState::default(), Limits::new(Some(3), Some(1), None));
+        let now = 77 * SECOND + 123;
+        assert!(state.acquire(&limits, now, 0).is_ok());
+        let Err(Exceeded::Rate(told)) = state.acquire(&limits, now, 0) else {
+            panic!("must refuse")
+        };
+        assert!(
+            state
+                .acquire(&limits, now + u64::from(told.refill_ms) * 1_000_000, 0)
+                .is_ok()
+        );
+    }
+
+    #[test]
+    fn the_month_is_capped_and_a_rate_refusal_costs_nothing_of_it() {
+        let (state, limits) = (KeyState::default(), Limits::new(Some(1), Some(1), Some(2)));
+        assert!(state.acquire(&limits, SECOND, 9).is_ok());
+        assert!(matches!(
+            state.acquire(&limits, SECOND, 9),
+            Err(Exceeded::Rate(_))
+        ));
+        assert_eq!(state.month_used(), 1);
+        assert!(state.acquire(&limits, 3 * SECOND, 9).is_ok());
+        let refused = Exceeded::Month(Allowance {
+            remaining: 0,
+            refill_ms: 9,
+        });
+        assert_eq!(state.acquire(&limits, 9 * SECOND, 9), Err(refused));
+        state.set_month_used(0);
+        assert!(state.acquire(&limits, 9 * SECOND, 9).is_ok());
+    }
+
+    #[test]
+    fn no_limit_is_told_as_such() {
+        let state = KeyState::default();
+        let unlimited = Allowance {
+            remaining: u32::MAX,
+            refill_ms: 0,
+        };
+        assert_eq!(state.acquire(&Limits::NONE, 5, 0), Ok(unlimited));
+        assert_eq!(state.peek(&Limits::NONE, 5), unlimited);
+    }
+
+    #[test]
+    fn the_limit_is_exact_across_cores() {
+        let (state, limits) = (KeyState::default(), Limits::new(Some(100), Some(500), None));
+        let granted = AtomicU32::new(0);
+        std::thread::scope(|scope| {
+            for _ in 0..4 {
+                scope.spawn(|| {
+                    for _ in 0..1_000 {
+                        if state.acquire(&limits, 50 * SECOND, 0).is_ok() {
+                            granted.fetch_add(1, StdOrdering::Relaxed);
+                        }
+                    }
+                });
+            }
+        });
+        assert_eq!(granted.into_inner(), 500);
+    }
+
+    #[test]
+    fn a_clock_that_steps_back_grants_no_second_burst() {
+        let (state, limits) = (KeyState::default(), Limits::new(Some(10), Some(5), None));
+        let now = 100 * SECOND;
+        assert_eq!(
+            (0..9).filter(|_| state.acquire(&limits, now, 0).is_ok()).count(),
+            5
+        );
+        assert!(state.acquire(&limits, now - 10 * SECOND, 0).is_err());
+        assert_eq!(state.peek(&limits, now).remaining, 0);
+    }
+}
