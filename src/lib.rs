@@ -6,4 +6,5 @@
 
 pub mod clock;
 pub mod limits;
+pub mod lpo;
 pub mod tables;

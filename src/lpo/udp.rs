@@ -1,0 +1,575 @@
+//! Datagram in, datagram out.
+//!
+//! The order of the checks is that of SPEC.md, section "Processing order": what costs
+//! nothing comes first, and nothing is said to a sender that has not proven its key beyond
+//! an unsigned, rate-limited error.
+
+use trinity_protocol::reply::{reply_entries_mut, seal_reply};
+use trinity_protocol::request::peek_request_id;
+use trinity_protocol::{
+    CLOCK_WINDOW_NS, Code, Kind, MAX_DATAGRAM, MacKey, PriceStatus, ReplyHead, RequestId, RequestView,
+};
+
+use crate::limits::{UNSIGNED_ERRORS_BURST, UNSIGNED_ERRORS_PER_SECOND};
+use crate::tables::counters::ShardCounters;
+use crate::tables::keys::{KeyEntry, KeyTable};
+use crate::tables::limiter::{Allowance, Exceeded, KeyState, Limits};
+use crate::tables::meter::{Meter, Protocol, RowIndex};
+use crate::tables::prices::PriceTable;
+use crate::tables::window::{Sighting, Windows};
+
+/// What one shard answers from.
+#[derive(Debug)]
+pub struct Answerer<'a> {
+    /// The shard's copy of the prices.
+    pub prices: &'a PriceTable,
+    /// The keys as of this turn.
+    pub keys: &'a KeyTable,
+    /// The shard's retry windows.
+    pub windows: &'a mut Windows,
+    /// The shard's usage.
+    pub meter: &'a mut Meter,
+    /// The shard's counters.
+    pub counters: &'a ShardCounters,
+    /// The shard's limit on unsigned errors.
+    pub unsigned: &'a UnsignedBudget,
+    /// The turn's clock, Unix nanoseconds.
+    pub now_ns: u64,
+    /// Milliseconds to the end of the UTC month, for QUOTA's refill time.
+    pub month_left_ms: u32,
+}
+
+/// Limits the errors that a shard sends to senders who have proven nothing.
+#[derive(Debug)]
+pub struct UnsignedBudget {
+    state: KeyState,
+    limits: Limits,
+}
+
+/// A reply that was written.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Answer {
+    /// Bytes of the reply.
+    pub len: usize,
+    /// Where its latency is to be added once it is sent.
+    pub row: Option<RowIndex>,
+}
+
+impl Default for UnsignedBudget {
+    fn default() -> Self {
+        let limits = Limits::new(
+            Some(UNSIGNED_ERRORS_PER_SECOND),
+            Some(UNSIGNED_ERRORS_BURST),
+            None,
+        );
+        Self {
+            state: KeyState::default(),
+            limits,
+        }
+    }
+}
+
+impl UnsignedBudget {
+    fn take(&self, now_ns: u64) -> bool {
+        self.state.acquire(&self.limits, now_ns, 0).is_ok()
+    }
+}
+
+impl Answerer<'_> {
+    /// Answers one datagram into `reply`; `None` is silence. A reply is never longer than
+    /// its request.
+    #[inline]
+    pub fn answer(&mut self, datagram: &[u8], reply: &mut [u8; MAX_DATAGRAM]) -> Option<Answer> {
+        let request = match RequestView::parse(datagram) {
+            Ok(request) => request,
+            Err(refusal) => {
+                self.counters.refused(refusal);
+                return self.unsigned(refusal.code()?, peek_request_id(datagram), reply);
+            }
+        };
+        if request.kind() == Kind::Ping {
+            self.counters.pings.add(1);
+            return Some(self.seal(
+                reply,
+                Kind::PingReply,
+                0,
+                Code::Ok,
+                UNTOLD,
+                request.request_id(),
+                None,
+            ));
+        }
+        let keys = self.keys;
+        let Some(key) = keys
+            .find(request.key_id())
+            .filter(|key| self.is_proven(key, &request))
+        else {
+            return self.unsigned(Code::Unauthenticated, request.request_id(), reply);
+        };
+        self.answer_proven(key, &request, reply)
+    }
+
+    fn is_proven(&self, key: &KeyEntry, request: &RequestView<'_>) -> bool {
+        key.is_usable(self.now_ns) && request.verify(&key.request)
+    }
+
+    fn answer_proven(
+        &mut self,
+        key: &KeyEntry,
+        request: &RequestView<'_>,
+        reply: &mut [u8; MAX_DATAGRAM],
+    ) -> Option<Answer> {
+        if request.clock_ns().abs_diff(self.now_ns) > CLOCK_WINDOW_NS {
+            return self.refuse(key, Code::Clock, None, request, reply);
+        }
+        if request.kind() != Kind::Price {
+            return self.refuse(key, Code::Forbidden, None, request, reply);
+        }
+        let id = request.request_id();
+        match self.windows.look(key.key_id, &key.state, id, self.now_ns) {
+            Sighting::Repeat => {
+                self.counters.repeats.add(1);
+                let allowance = key.state.peek(&key.limits, self.now_ns);
+                self.write_prices(request, reply, None);
+                let count = request.entries().len();
+                Some(self.seal(
+                    reply,
+                    Kind::PriceReply,
+                    count,
+                    Code::Ok,
+                    allowance,
+                    id,
+                    Some(&key.reply),
+                ))
+            }
+            Sighting::Spent | Sighting::Behind => self.refuse(key, Code::Replay, None, request, reply),
+            Sighting::TooManySessions => self.refuse(key, Code::RateLimited, None, request, reply),
+            Sighting::New(slot) => {
+                // An answer that cannot be counted must not be given.
+                if !self.meter.has_room(1) {
+                    return self.refuse(key, Code::Overloaded, None, request, reply);
+                }
+                let allowance = match key.state.acquire(&key.limits, self.now_ns, self.month_left_ms) {
+                    Ok(allowance) => allowance,
+                    Err(Exceeded::Rate(told)) => {
+                        return self.refuse(key, Code::RateLimited, Some(told), request, reply);
+                    }
+                    Err(Exceeded::Month(told)) => {
+                        return self.refuse(key, Code::Quota, Some(told), request, reply);
+                    }
+                };
+                self.windows.count(slot, id.counter);
+                self.write_prices(request, reply, Some(key));
+                let row = self
+                    .meter
+                    .request(key.key_id, self.second(), Protocol::Udp, Code::Ok);
+                let count = request.entries().len();
+                let answer = self.seal(
+                    reply,
+                    Kind::PriceReply,
+                    count,
+                    Code::Ok,
+                    allowance,
+                    id,
+                    Some(&key.reply),
+                );
+                Some(Answer { row, ..answer })
+            }
+        }
+    }
+
+    /// Writes the entries in place; counts them as usage of `billed` if the request is new.
+    fn write_prices(
+        &mut self,
+        request: &RequestView<'_>,
+        reply: &mut [u8; MAX_DATAGRAM],
+        billed: Option<&KeyEntry>,
+    ) {
+        let asked = request.entries();
+        let second = self.second();
+        for (query, slot) in asked.iter().zip(reply_entries_mut(reply, asked.len())) {
+            let (symbol, entry) = self
+                .prices
+                .entry(&query.symbol, query.max_age_ms.get(), self.now_ns);
+            *slot = entry;
+            if let Some(key) = billed {
+                let status = PriceStatus::from_wire(entry.status).unwrap_or(PriceStatus::NoPrice);
+                self.meter.symbol(key.key_id, symbol, second, status);
+            }
+        }
+        self.counters.entries.add(asked.len() as u64);
+    }
+
+    /// A signed error, metered under its code but never billed.
+    fn refuse(
+        &mut self,
+        key: &KeyEntry,
+        code: Code,
+        told: Option<Allowance>,
+        request: &RequestView<'_>,
+        reply: &mut [u8; MAX_DATAGRAM],
+    ) -> Option<Answer> {
+        let allowance = told.unwrap_or_else(|| key.state.peek(&key.limits, self.now_ns));
+        let row = self.meter.request(key.key_id, self.second(), Protocol::Udp, code);
+        let id = request.request_id();
+        let answer = self.seal(reply, Kind::Error, 0, code, allowance, id, Some(&key.reply));
+        Some(Answer { row, ..answer })
+    }
+
+    fn unsigned(&self, code: Code, id: RequestId, reply: &mut [u8; MAX_DATAGRAM]) -> Option<Answer> {
+        if !self.unsigned.take(self.now_ns) {
+            self.counters.suppressed.add(1);
+            return None;
+        }
+        Some(self.seal(reply, Kind::Error, 0, code, UNTOLD, id, None))
+    }
+
+    #[expect(
+        clippy::too_many_arguments,
+        reason = "the header's fields, each named at the call"
+    )]
+    fn seal(
+        &self,
+        reply: &mut [u8; MAX_DATAGRAM],
+        kind: Kind,
+        count: usize,
+        code: Code,
+        allowance: Allowance,
+        request_id: RequestId,
+        key: Option<&MacKey>,
+    ) -> Answer {
+        self.counters.replied(code);
+        let Allowance { remaining, refill_ms } = allowance;
+        let head = ReplyHead {
+            code,
+            remaining,
+            refill_ms,
+            request_id,
+            clock_ns: self.now_ns,
+        };
+        Answer {
+            len: seal_reply(reply, kind, count, head, key).len(),
+            row: None,
+        }
+    }
+
+    const fn second(&self) -> u32 {
+        (self.now_ns / 1_000_000_000) as u32
+    }
+}
+
+/// What a reply says of limits where no key is proven.
+const UNTOLD: Allowance = Allowance {
+    remaining: 0,
+    refill_ms: 0,
+};
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Arc;
+
+    use proptest::prelude::*;
+    use trinity_protocol::{
+        KeyId, MIN_DATAGRAM, MacKeys, PriceFlags, PriceQuery, Refusal, ReplyView, RequestHead, Symbol,
+        Verifier, encode_control_reply, encode_control_request, encode_price_request,
+    };
+
+    use super::*;
+    use crate::tables::keys::KeyEntry;
+    use crate::tables::meter::MeterPages;
+    use crate::tables::prices::{PriceRecord, PriceWriter, SymbolIndex, SymbolNames};
+
+    const NOW: u64 = 1_700_000_000_000_000_000;
+    const ID: RequestId = RequestId::new(9, 1);
+
+    struct Server {
+        prices: Arc<PriceTable>,
+        keys: KeyTable,
+        windows: Windows,
+        meter: Meter,
+        pages: MeterPages,
+        counters: ShardCounters,
+        unsigned: UnsignedBudget,
+        mac: MacKeys,
+    }
+
+    impl Server {
+        fn new(limits: Limits) -> Self {
+            let symbol = |name| Symbol::new(name).expect("a symbol");
+            let names = SymbolNames::new(vec![symbol("BTC-USD"), symbol("ETH-USD")], &[]).expect("distinct");
+            let (mut writer, tables) = PriceWriter::new(&Arc::new(names), 1);
+            let record = PriceRecord {
+                mantissa: 2_000_000_000_000,
+                confidence: 500,
+                publish_time_ns: NOW,
+                exponent: -8,
+                status: PriceStatus::Live,
+                quality: PriceStatus::Live,
+                venues: 3,
+                flags: PriceFlags::REPLAYED,
+                sequence: 77,
+                age_origin_ns: NOW,
+                max_age_ms: 10_000,
+                hard_age_ms: 60_000,
+            };
+            writer.publish(SymbolIndex(0), record);
+            let verifier = Verifier::from_bytes([3; 32]);
+            let keys = [(1, u64::MAX), (2, 0), (3, NOW)]
+                .map(|(id, until)| KeyEntry::new(KeyId(id), &verifier, limits, until, Arc::default()));
+            let (meter, pages) = Meter::new();
+            Self {
+                prices: Arc::clone(&tables[0]),
+                keys: KeyTable::new(keys.into()),
+                windows: Windows::new(1),
+                meter,
+                pages,
+                counters: ShardCounters::default(),
+                unsigned: UnsignedBudget::default(),
+                mac: MacKeys::from_verifier(&verifier),
+            }
+        }
+
+        fn ask(&mut self, datagram: &[u8], now_ns: u64) -> Option<Vec<u8>> {
+            let mut reply = [0; MAX_DATAGRAM];
+            let mut answerer = Answerer {
+                prices: &self.prices,
+                keys: &self.keys,
+                windows: &mut self.windows,
+                meter: &mut self.meter,
+                counters: &self.counters,
+                unsigned: &self.unsigned,
+                now_ns,
+                month_left_ms: 1_000,
+            };
+            let answer = answerer.answer(datagram, &mut reply)?;
+            assert!(
+                answer.len <= datagram.len(),
+                "a reply is never longer than its request"
+            );
+            Some(reply[..answer.len].to_vec())
+        }
+
+        fn request(&self, key_id: u64, id: RequestId, clock_ns: u64, symbols: &[&str]) -> Vec<u8> {
+            let head = RequestHead {
+                key_id: KeyId(key_id),
+                request_id: id,
+                lane: 0,
+                clock_ns,
+            };
+            let queries: Vec<_> = symbols
+                .iter()
+                .map(|s| PriceQuery::new(Symbol::new(s).expect("a symbol")))
+                .collect();
+            encode_price_request(&mut [0; MAX_DATAGRAM], head, &queries, &self.mac.request).to_vec()
+        }
+
+        /// Asks for BTC-USD and gives the code of a reply that must be signed.
+        fn code(&mut self, key_id: u64, id: RequestId, clock_ns: u64, now_ns: u64) -> Code {
+            let request = self.request(key_id, id, clock_ns, &["BTC-USD"]);
+            let reply = self.ask(&request, now_ns).expect("answered");
+            let view = ReplyView::parse(&reply).expect("well-formed");
+            assert_eq!(view.head().request_id, id);
+            assert_eq!(view.is_unsigned(), view.head().code == Code::Unauthenticated);
+            assert!(view.is_unsigned() || view.verify(&self.mac.reply));
+            view.head().code
+        }
+
+        fn billed(&mut self) -> u64 {
+            self.meter.close();
+            let page = self.pages.take().expect("something was counted");
+            page.requests()
+                .iter()
+                .filter(|r| r.outcome == Code::Ok)
+                .map(|r| r.count)
+                .sum()
+        }
+    }
+
+    #[test]
+    fn a_price_request_is_answered_in_order_and_signed() {
+        let mut server = Server::new(Limits::NONE);
+        let request = server.request(1, ID, NOW, &["NOPE", "BTC-USD", "ETH-USD"]);
+        let reply = server.ask(&request, NOW + 5).expect("answered");
+        let view = ReplyView::parse(&reply).expect("well-formed");
+        assert!(view.verify(&server.mac.reply));
+        assert_eq!(view.head().clock_ns, NOW + 5);
+        let status = |i: usize| PriceStatus::from_wire(view.entries()[i].status);
+        assert_eq!(status(0), Some(PriceStatus::UnknownSymbol));
+        assert_eq!(status(1), Some(PriceStatus::Live));
+        assert_eq!(status(2), Some(PriceStatus::NoPrice));
+        assert_eq!(view.entries()[1].mantissa.get(), 2_000_000_000_000);
+        assert_eq!(view.entries()[1].sequence.get(), 77);
+        assert_eq!(server.billed(), 1, "a batch is one request");
+    }
+
+    #[test]
+    fn ping_needs_no_key_and_tells_the_clock() {
+        let mut server = Server::new(Limits::NONE);
+        let head = RequestHead {
+            key_id: KeyId(0),
+            request_id: ID,
+            lane: 0,
+            clock_ns: 0,
+        };
+        let ping = encode_control_request(&mut [0; MAX_DATAGRAM], Kind::Ping, head, None).to_vec();
+        let reply = server.ask(&ping, NOW).expect("answered");
+        let view = ReplyView::parse(&reply).expect("well-formed");
+        assert_eq!(
+            (view.kind(), view.head().clock_ns, reply.len()),
+            (Kind::PingReply, NOW, MIN_DATAGRAM)
+        );
+    }
+
+    #[test]
+    fn every_unproven_key_gets_the_same_answer() {
+        let mut server = Server::new(Limits::NONE);
+        for key_id in [2, 3, 4, 0, u64::MAX] {
+            assert_eq!(
+                server.code(key_id, ID, NOW, NOW),
+                Code::Unauthenticated,
+                "{key_id}"
+            );
+        }
+        let mut forged = server.request(1, ID, NOW, &["BTC-USD"]);
+        forged[79] ^= 1;
+        let reply = server.ask(&forged, NOW).expect("answered");
+        assert_eq!(
+            ReplyView::parse(&reply).expect("well-formed").head().code,
+            Code::Unauthenticated
+        );
+    }
+
+    #[test]
+    fn unsigned_errors_fall_silent_beyond_their_limit() {
+        let mut server = Server::new(Limits::NONE);
+        let request = server.request(4, ID, NOW, &["BTC-USD"]);
+        let answered = (0..3 * UNSIGNED_ERRORS_BURST)
+            .filter(|_| server.ask(&request, NOW).is_some())
+            .count();
+        assert_eq!(answered, UNSIGNED_ERRORS_BURST as usize);
+        assert_eq!(
+            server.counters.suppressed.get(),
+            2 * u64::from(UNSIGNED_ERRORS_BURST)
+        );
+        assert_eq!(
+            server.code(1, ID, NOW, NOW),
+            Code::Ok,
+            "proven keys do not notice"
+        );
+    }
+
+    #[test]
+    fn a_clock_beyond_the_window_is_told() {
+        let mut server = Server::new(Limits::NONE);
+        for clock in [NOW - CLOCK_WINDOW_NS - 1, NOW + CLOCK_WINDOW_NS + 1, 0, u64::MAX] {
+            assert_eq!(server.code(1, ID, clock, NOW), Code::Clock);
+        }
+        assert_eq!(server.code(1, ID, NOW - CLOCK_WINDOW_NS, NOW), Code::Ok);
+    }
+
+    #[test]
+    fn a_retry_is_answered_again_and_billed_once() {
+        let mut server = Server::new(Limits::new(Some(1), Some(1), None));
+        for _ in 0..5 {
+            assert_eq!(server.code(1, ID, NOW, NOW), Code::Ok);
+        }
+        assert_eq!(server.code(1, RequestId::new(9, 2), NOW, NOW), Code::RateLimited);
+        assert_eq!(
+            server.code(1, RequestId::new(9, 2), NOW, NOW + 1_000_000_000),
+            Code::Ok,
+            "a refusal is no count"
+        );
+        assert_eq!(server.billed(), 2);
+        assert_eq!(server.counters.repeats.get(), 4);
+    }
+
+    #[test]
+    fn counters_behind_the_window_are_refused() {
+        let mut server = Server::new(Limits::NONE);
+        assert_eq!(server.code(1, RequestId::new(9, 5_000), NOW, NOW), Code::Ok);
+        assert_eq!(server.code(1, RequestId::new(9, 5), NOW, NOW), Code::Replay);
+    }
+
+    #[test]
+    fn the_month_has_its_own_code() {
+        let mut server = Server::new(Limits::new(None, None, Some(1)));
+        assert_eq!(server.code(1, ID, NOW, NOW), Code::Ok);
+        assert_eq!(server.code(1, RequestId::new(9, 2), NOW, NOW), Code::Quota);
+    }
+
+    #[test]
+    fn reserved_kinds_are_forbidden_for_now() {
+        let mut server = Server::new(Limits::NONE);
+        let head = RequestHead {
+            key_id: KeyId(1),
+            request_id: ID,
+            lane: 0,
+            clock_ns: NOW,
+        };
+        for kind in [Kind::Subscribe, Kind::Usage] {
+            let request =
+                encode_control_request(&mut [0; MAX_DATAGRAM], kind, head, Some(&server.mac.request))
+                    .to_vec();
+            let reply = server.ask(&request, NOW).expect("answered");
+            let view = ReplyView::parse(&reply).expect("well-formed");
+            assert!(view.verify(&server.mac.reply));
+            assert_eq!(view.head().code, Code::Forbidden);
+        }
+    }
+
+    #[test]
+    fn replies_and_foreign_datagrams_are_met_with_silence() {
+        let mut server = Server::new(Limits::NONE);
+        let head = ReplyHead {
+            code: Code::Ok,
+            remaining: 0,
+            refill_ms: 0,
+            request_id: ID,
+            clock_ns: NOW,
+        };
+        for kind in [Kind::PingReply, Kind::Error, Kind::PriceReply] {
+            let reply =
+                encode_control_reply(&mut [0; MAX_DATAGRAM], kind, head, Some(&server.mac.reply)).to_vec();
+            assert_eq!(server.ask(&reply, NOW), None);
+        }
+        assert_eq!(server.ask(&[], NOW), None);
+        assert_eq!(server.ask(&[0; 80], NOW), None);
+        assert_eq!(server.counters.refused[Refusal::Reply as usize].get(), 3);
+    }
+
+    #[test]
+    fn every_truncation_and_every_flipped_bit_costs_nothing() {
+        let mut server = Server::new(Limits::NONE);
+        let good = server.request(1, ID, NOW, &["BTC-USD", "ETH-USD"]);
+        for len in 0..good.len() {
+            assert!(
+                server
+                    .ask(&good[..len], NOW)
+                    .is_none_or(|reply| reply.len() == MIN_DATAGRAM),
+                "{len}"
+            );
+        }
+        for bit in 0..good.len() * 8 {
+            let mut flipped = good.clone();
+            flipped[bit / 8] ^= 1 << (bit % 8);
+            let reply = server.ask(&flipped, NOW);
+            assert!(
+                reply.is_none_or(|reply| reply.len() == MIN_DATAGRAM),
+                "bit {bit} is under the tag"
+            );
+        }
+        assert!(!server.meter.close(), "nothing was counted for anybody");
+    }
+
+    proptest! {
+        #[test]
+        fn arbitrary_bytes_never_panic_nor_amplify(bytes in proptest::collection::vec(any::<u8>(), 0..1_100), ours in any::<bool>()) {
+            let mut bytes = bytes;
+            if ours && bytes.len() > 5 {
+                bytes[..3].copy_from_slice(b"TB\x01");
+                bytes[3] &= 7;
+            }
+            Server::new(Limits::NONE).ask(&bytes, NOW);
+        }
+    }
+}
