@@ -28,6 +28,17 @@ pub struct ReplyHead {
     pub clock_ns: u64,
 }
 
+impl ReplyHead {
+    /// Requests left in the key's current window; `None` where nothing limits it.
+    pub const fn limited(&self) -> Option<u32> {
+        if self.remaining == u32::MAX {
+            None
+        } else {
+            Some(self.remaining)
+        }
+    }
+}
+
 /// Why a datagram is no reply.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum ReplyError {
