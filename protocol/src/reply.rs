@@ -81,7 +81,7 @@ impl<'a> ReplyView<'a> {
         }
         let count = usize::from(header.count);
         let kind = match header.kind {
-            0x81 => Kind::PriceReply,
+            0x81 if count != 0 => Kind::PriceReply,
             0x82 if count == 0 => Kind::PingReply,
             0xFF if count == 0 => Kind::Error,
             _ => return Err(ReplyError::Malformed),

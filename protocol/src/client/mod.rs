@@ -180,16 +180,7 @@ fn ping_over(link: &mut Link, request_id: RequestId) -> Result<Pong, ClientError
     };
     let mut buffer = [0; MAX_DATAGRAM];
     let datagram = encode_control_request(&mut buffer, Kind::Ping, head, None);
-    let exchange = link.exchange(datagram, |reply| {
-        if reply.head().request_id != request_id {
-            return Verdict::Ignore;
-        }
-        match reply.kind() {
-            Kind::PingReply => Verdict::Accept(reply.head().clock_ns),
-            Kind::Error => Verdict::Hint(reply.head().code),
-            _ => Verdict::Ignore,
-        }
-    })?;
+    let exchange = link.exchange(datagram, |reply| judge_pong(reply, request_id))?;
     Ok(Pong {
         server_clock_ns: exchange.answer,
         round_trip: exchange.round_trip,
@@ -197,7 +188,19 @@ fn ping_over(link: &mut Link, request_id: RequestId) -> Result<Pong, ClientError
     })
 }
 
-/// Decides what a datagram is to the request that waits.
+/// Decides what a datagram is to the ping that waits. Nothing about it is signed.
+fn judge_pong(reply: &ReplyView<'_>, request_id: RequestId) -> Verdict<u64> {
+    if reply.head().request_id != request_id {
+        return Verdict::Ignore;
+    }
+    match reply.kind() {
+        Kind::PingReply => Verdict::Accept(reply.head().clock_ns),
+        Kind::Error => Verdict::Hint(reply.head().code),
+        _ => Verdict::Ignore,
+    }
+}
+
+/// Decides what a datagram is to the PRICE request that waits.
 fn judge_prices(
     reply: &ReplyView<'_>,
     head: RequestHead,
@@ -258,7 +261,14 @@ impl RequestIds {
 
 #[cfg(test)]
 mod tests {
+    use std::string::String;
+    use std::vec;
+    use std::vec::Vec;
+
+    use serde_json::Value;
+
     use super::*;
+    use crate::Symbol;
 
     #[test]
     fn a_session_whose_counter_is_used_up_gives_way_to_a_new_one() {
@@ -268,5 +278,60 @@ mod tests {
         };
         assert_eq!(ids.next().expect("randomness"), RequestId::new(7, u32::MAX));
         assert_eq!(ids.next().expect("randomness").counter, 1);
+    }
+
+    #[test]
+    fn every_reply_vector_is_answered_ignored_or_taken_as_a_hint_as_it_says() {
+        for line in include_str!("../../vectors/replies.jsonl").lines() {
+            let vector: Value = serde_json::from_str(line).expect("one JSON object a line");
+            let datagram = unhex(&vector["hex"]);
+            let seen = ReplyView::parse(&datagram).map_or("ignore", |reply| client_does(&vector, &reply));
+            assert_eq!(vector["expect"]["client"], seen, "{}", vector["name"]);
+        }
+    }
+
+    fn client_does(vector: &Value, reply: &ReplyView<'_>) -> &'static str {
+        let (key, waiting) = (&vector["key"], &vector["waiting_for"]);
+        let secret = unhex(&key["secret"]).try_into().expect("32 bytes");
+        let key = ApiKey::from_parts(large(&key["key_id"]), secret).expect("in range");
+        let small = |value: &Value| u32::try_from(value.as_u64().expect("a number")).expect("32 bits");
+        let request_id = RequestId::new(small(&waiting["session"]), small(&waiting["counter"]));
+        if waiting["kind"] == "PING" {
+            return match judge_pong(reply, request_id) {
+                Verdict::Accept(_) => "answer",
+                Verdict::Hint(_) => "hint",
+                Verdict::Ignore => "ignore",
+            };
+        }
+        let head = RequestHead {
+            key_id: key.key_id(),
+            request_id,
+            lane: 0,
+            clock_ns: large(&waiting["clock_ns"]),
+        };
+        let query = PriceQuery::new(Symbol::new("BTC-USD").expect("a good name"));
+        let queries = vec![query; small(&waiting["count"]) as usize];
+        match judge_prices(reply, head, &queries, &MacKeys::from_verifier(&key.verifier())) {
+            Verdict::Accept(SignedPrices::Answered { .. }) => "answer",
+            Verdict::Accept(SignedPrices::Refused(_)) => "refusal",
+            Verdict::Accept(SignedPrices::Unreadable(why)) => why,
+            Verdict::Hint(_) => "hint",
+            Verdict::Ignore => "ignore",
+        }
+    }
+
+    fn large(text: &Value) -> u64 {
+        text.as_str()
+            .expect("large numbers are text")
+            .parse()
+            .expect("a number")
+    }
+
+    fn unhex(text: &Value) -> Vec<u8> {
+        let digits: Vec<_> = text.as_str().expect("hex is text").chars().collect();
+        digits
+            .chunks(2)
+            .map(|pair| u8::from_str_radix(&String::from_iter(pair), 16).expect("hex digits"))
+            .collect()
     }
 }
