@@ -43,7 +43,9 @@ pub enum StoreError {
         mode: String,
     },
     /// The file is something else than a ledger.
-    #[error("the file is not a Trinity Beast ledger: point the data directory elsewhere, or move the file away")]
+    #[error(
+        "the file is not a Trinity Beast ledger: point the data directory elsewhere, or move the file away"
+    )]
     NotALedger,
     /// The file is damaged.
     #[error(
@@ -63,7 +65,9 @@ pub enum StoreError {
         newest: u32,
     },
     /// The ledger has no schema yet, or an old one.
-    #[error("the ledger's schema is not up to date: start `trinity-beast serve` once, it brings it up to date")]
+    #[error(
+        "the ledger's schema is not up to date: start `trinity-beast serve` once, it brings it up to date"
+    )]
     NotMigrated,
     /// An applied migration differs from the one in this binary.
     #[error(
@@ -81,10 +85,14 @@ pub enum StoreError {
     )]
     Locked,
     /// No room for the write.
-    #[error("the disk that holds the ledger is full: free some space and try again; nothing was half written")]
+    #[error(
+        "the disk that holds the ledger is full: free some space and try again; nothing was half written"
+    )]
     DiskFull,
     /// The file may be read but not written.
-    #[error("the ledger is read-only: give this user write permission on the data directory and the files in it")]
+    #[error(
+        "the ledger is read-only: give this user write permission on the data directory and the files in it"
+    )]
     ReadOnly,
     /// No such account.
     #[error("no account {which:?}: see `accounts list`, or make it with `accounts create`")]

@@ -16,7 +16,7 @@ pub use error::{Result, StoreError};
 pub use ledger::Ledger;
 pub use rows::{
     Account, AccountId, AccountRef, ApiKeyRecord, ChangeStamp, FlushId, FlushOutcome, KeyEntry, KeySnapshot,
-    KeyState, Limits, MigrationState, MigrationStatus, NewAccount, NewKey, Parameter, Protocol,
-    Revocation, SymbolUsageRow, Tier, UsageRow, UsageTotal, month_start,
+    KeyState, Limits, MigrationState, MigrationStatus, NewAccount, NewKey, Parameter, Protocol, Revocation,
+    SymbolUsageRow, Tier, UsageRow, UsageTotal, month_start,
 };
 pub use sqlite::{LEDGER_FILE, SqliteLedger};

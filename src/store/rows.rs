@@ -296,7 +296,9 @@ pub fn month_start(unix_second: u64) -> u64 {
         .date()
         .first_of_month()
         .to_zoned(jiff::tz::TimeZone::UTC)
-        .map_or(0, |start| u64::try_from(start.timestamp().as_second()).unwrap_or(0))
+        .map_or(0, |start| {
+            u64::try_from(start.timestamp().as_second()).unwrap_or(0)
+        })
 }
 
 impl ApiKeyRecord {
@@ -349,12 +351,17 @@ impl FromStr for AccountRef {
     /// All digits are an id, anything else a name.
     fn from_str(text: &str) -> Result<Self> {
         if text.is_empty() {
-            return Err(StoreError::Invalid { what: "the account", why: "is empty: give its name or id" });
+            return Err(StoreError::Invalid {
+                what: "the account",
+                why: "is empty: give its name or id",
+            });
         }
         if !text.bytes().all(|b| b.is_ascii_digit()) {
             return Ok(Self::Name(text.to_owned()));
         }
-        let id = text.parse().map_err(|_| StoreError::NoSuchAccount { which: text.to_owned() })?;
+        let id = text.parse().map_err(|_| StoreError::NoSuchAccount {
+            which: text.to_owned(),
+        })?;
         Ok(Self::Id(AccountId(id)))
     }
 }
@@ -372,7 +379,11 @@ impl fmt::Display for KeyState {
 
 impl fmt::Display for FlushId {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{}/{:016x}/{}/{}", self.node, self.boot, self.shard, self.sequence)
+        write!(
+            f,
+            "{}/{:016x}/{}/{}",
+            self.node, self.boot, self.shard, self.sequence
+        )
     }
 }
 
@@ -387,13 +398,23 @@ mod tests {
         assert_eq!(month_start(1_709_251_200), 1_709_251_200);
         assert_eq!(month_start(1_678_449_600), 1_677_628_800);
         assert_eq!(month_start(0), 0);
-        assert_eq!(month_start(u64::MAX), month_start(253_402_207_200), "December 9999");
+        assert_eq!(
+            month_start(u64::MAX),
+            month_start(253_402_207_200),
+            "December 9999"
+        );
     }
 
     #[test]
     fn an_account_is_named_by_digits_or_by_name() {
-        assert_eq!("42".parse::<AccountRef>().expect("digits"), AccountRef::Id(AccountId(42)));
-        assert_eq!("4x".parse::<AccountRef>().expect("a name"), AccountRef::Name("4x".to_owned()));
+        assert_eq!(
+            "42".parse::<AccountRef>().expect("digits"),
+            AccountRef::Id(AccountId(42))
+        );
+        assert_eq!(
+            "4x".parse::<AccountRef>().expect("a name"),
+            AccountRef::Name("4x".to_owned())
+        );
         assert!("".parse::<AccountRef>().is_err());
         assert!(matches!(
             "99999999999999999999".parse::<AccountRef>(),

@@ -92,8 +92,13 @@ impl SqliteLedger {
         let writer = connect(path)?;
         let reader = connect(path)?;
         reader.pragma_update(None, "query_only", true)?;
-        let connections = Connections { writer: Mutex::new(writer), reader: Mutex::new(reader) };
-        Ok(Self { connections: Arc::new(connections) })
+        let connections = Connections {
+            writer: Mutex::new(writer),
+            reader: Mutex::new(reader),
+        };
+        Ok(Self {
+            connections: Arc::new(connections),
+        })
     }
 
     /// Runs `job` in a transaction that holds the write lock; commits if it succeeds.
@@ -167,7 +172,8 @@ impl Ledger for SqliteLedger {
     }
 
     async fn revoke_key(&self, key_id: KeyId, at_ns: u64) -> Result<Revocation> {
-        self.write(move |tx| customers::revoke_key(tx, key_id, at_ns)).await
+        self.write(move |tx| customers::revoke_key(tx, key_id, at_ns))
+            .await
     }
 
     async fn load_keys(&self) -> Result<KeySnapshot> {
@@ -194,7 +200,8 @@ impl Ledger for SqliteLedger {
     async fn set_parameter(&self, name: &str, value: &str, at_ns: u64) -> Result<()> {
         validate::parameter(name, value)?;
         let (name, value) = (name.to_owned(), value.to_owned());
-        self.write(move |tx| settings::set(tx, &name, &value, at_ns)).await
+        self.write(move |tx| settings::set(tx, &name, &value, at_ns))
+            .await
     }
 
     async fn flush_usage(
@@ -205,7 +212,8 @@ impl Ledger for SqliteLedger {
     ) -> Result<FlushOutcome> {
         validate::flush(id, usage, symbols)?;
         let (id, usage, symbols) = (id.clone(), usage.to_vec(), symbols.to_vec());
-        self.write(move |tx| usage::flush(tx, &id, &usage, &symbols)).await
+        self.write(move |tx| usage::flush(tx, &id, &usage, &symbols))
+            .await
     }
 
     async fn usage_total(&self, key_id: KeyId) -> Result<UsageTotal> {
@@ -251,11 +259,17 @@ fn connect(path: &Path) -> Result<Connection> {
     connection.set_db_config(DbConfig::SQLITE_DBCONFIG_TRUSTED_SCHEMA, false)?;
     connection.set_db_config(DbConfig::SQLITE_DBCONFIG_DEFENSIVE, true)?;
     let mode = write_ahead(&connection).map_err(|error| match error {
-        StoreError::Engine(source) => StoreError::CannotOpen { path: path.to_owned(), source },
+        StoreError::Engine(source) => StoreError::CannotOpen {
+            path: path.to_owned(),
+            source,
+        },
         other => other,
     })?;
     if mode != "wal" {
-        return Err(StoreError::FileSystem { path: path.to_owned(), mode });
+        return Err(StoreError::FileSystem {
+            path: path.to_owned(),
+            mode,
+        });
     }
     // FULL: a commit is on the disk before it is reported, through a loss of power as well.
     connection.pragma_update(None, "synchronous", "FULL")?;
@@ -284,19 +298,30 @@ fn create_private(data_dir: &Path, path: &Path) -> Result<()> {
         .create(data_dir)
         .map_err(|e| cannot_open(path, e))?;
     // SQLite gives its -wal and -shm files the mode of the main file.
-    match OpenOptions::new().write(true).create_new(true).mode(0o600).open(path) {
+    match OpenOptions::new()
+        .write(true)
+        .create_new(true)
+        .mode(0o600)
+        .open(path)
+    {
         Err(e) if e.kind() != ErrorKind::AlreadyExists => Err(cannot_open(path, e)),
         _ => Ok(()),
     }
 }
 
 fn cannot_open(path: &Path, source: impl Into<Box<dyn std::error::Error + Send + Sync>>) -> StoreError {
-    StoreError::CannotOpen { path: PathBuf::from(path), source: source.into() }
+    StoreError::CannotOpen {
+        path: PathBuf::from(path),
+        source: source.into(),
+    }
 }
 
 /// A number for an SQL integer, which is signed.
 fn sql_integer(what: &'static str, value: u64) -> Result<i64> {
-    i64::try_from(value).map_err(|_| StoreError::Invalid { what, why: "is 2^63 or more" })
+    i64::try_from(value).map_err(|_| StoreError::Invalid {
+        what,
+        why: "is 2^63 or more",
+    })
 }
 
 /// A number from a column that a CHECK keeps from being negative.

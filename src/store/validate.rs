@@ -40,10 +40,16 @@ pub(super) fn key(new: &NewKey) -> Result<()> {
 pub(super) fn parameter(parameter: &str, value: &str) -> Result<()> {
     let allowed = |b: u8| b.is_ascii_lowercase() || b.is_ascii_digit() || b == b'_' || b == b'.';
     if parameter.is_empty() || parameter.len() > MAX_PARAMETER_NAME || !parameter.bytes().all(allowed) {
-        return Err(invalid("the parameter's name", "is not 1 to 64 of a-z, 0-9, _ and ."));
+        return Err(invalid(
+            "the parameter's name",
+            "is not 1 to 64 of a-z, 0-9, _ and .",
+        ));
     }
     if value.chars().count() > MAX_PARAMETER_VALUE || value.contains('\0') {
-        return Err(invalid("the parameter's value", "is longer than 4096 characters or has a NUL in it"));
+        return Err(invalid(
+            "the parameter's value",
+            "is longer than 4096 characters or has a NUL in it",
+        ));
     }
     Ok(())
 }
@@ -67,7 +73,11 @@ pub(super) fn flush(id: &FlushId, usage: &[UsageRow], symbols: &[SymbolUsageRow]
     let rows = usage
         .iter()
         .map(|row| common(row.key_id, row.second, row.count))
-        .chain(symbols.iter().map(|row| common(row.key_id, row.second, row.entries)));
+        .chain(
+            symbols
+                .iter()
+                .map(|row| common(row.key_id, row.second, row.entries)),
+        );
     for (index, row) in rows.enumerate() {
         row.map_err(|why| StoreError::InvalidRow { index, why })?;
     }

@@ -30,7 +30,12 @@ pub(super) fn tiers(connection: &Connection) -> Result<Vec<Tier>> {
     let mut statement = connection.prepare_cached(
         "SELECT requests_per_month, requests_per_second, burst, reports_per_month, name FROM tiers ORDER BY name",
     )?;
-    let rows = statement.query_map([], |row| Ok(Tier { limits: limits(row)?, name: row.get(4)? }))?;
+    let rows = statement.query_map([], |row| {
+        Ok(Tier {
+            limits: limits(row)?,
+            name: row.get(4)?,
+        })
+    })?;
     Ok(rows.collect::<rusqlite::Result<_>>()?)
 }
 
@@ -38,7 +43,10 @@ pub(super) fn create_account(connection: &Connection, new: NewAccount) -> Result
     let tiers = tiers(connection)?;
     if !tiers.iter().any(|tier| tier.name == new.tier) {
         let known: Vec<_> = tiers.into_iter().map(|tier| tier.name).collect();
-        return Err(StoreError::NoSuchTier { name: new.tier, known: known.join(", ") });
+        return Err(StoreError::NoSuchTier {
+            name: new.tier,
+            known: known.join(", "),
+        });
     }
     let created_at = sql_integer("the time", new.created_at_ns)?;
     let added = connection
@@ -68,7 +76,9 @@ pub(super) fn account(connection: &Connection, which: &AccountRef) -> Result<Acc
         .prepare_cached(&format!("{ACCOUNTS} WHERE {condition} = ?1"))?
         .query_row([value], account_row)
         .optional()?
-        .ok_or_else(|| StoreError::NoSuchAccount { which: which.to_string() })
+        .ok_or_else(|| StoreError::NoSuchAccount {
+            which: which.to_string(),
+        })
 }
 
 pub(super) fn create_key(connection: &Connection, new: &NewKey) -> Result<ApiKeyRecord> {
@@ -84,7 +94,9 @@ pub(super) fn create_key(connection: &Connection, new: &NewKey) -> Result<ApiKey
             new.name,
             new.verifier.as_bytes(),
             sql_integer("the time", new.created_at_ns)?,
-            new.expires_at_ns.map(|at| sql_integer("the key's expiry", at)).transpose()?,
+            new.expires_at_ns
+                .map(|at| sql_integer("the key's expiry", at))
+                .transpose()?,
         ])?;
     if added == 0 {
         return Err(StoreError::KeyTaken { key_id: new.key_id });
@@ -124,7 +136,10 @@ pub(super) fn revoke_key(connection: &Connection, key_id: KeyId, at_ns: u64) -> 
     }
     connection
         .prepare_cached("UPDATE api_keys SET revoked_at_ns = ?2 WHERE key_id = ?1")?
-        .execute(params![sql_integer("the key id", key_id.0)?, sql_integer("the time", at_ns)?])?;
+        .execute(params![
+            sql_integer("the key id", key_id.0)?,
+            sql_integer("the time", at_ns)?
+        ])?;
     Ok(Revocation::Revoked)
 }
 
@@ -141,7 +156,10 @@ pub(super) fn load_keys(connection: &Connection) -> Result<KeySnapshot> {
             refused: row.get(8)?,
         })
     })?;
-    Ok(KeySnapshot { stamp, keys: rows.collect::<rusqlite::Result<_>>()? })
+    Ok(KeySnapshot {
+        stamp,
+        keys: rows.collect::<rusqlite::Result<_>>()?,
+    })
 }
 
 /// The limits in the first four columns.

@@ -46,7 +46,8 @@ struct Migration {
 /// Applies what is missing.
 pub(super) fn up(connection: &mut Connection) -> Result<MigrationStatus> {
     loop {
-        let now = status(connection)?;
+        // One snapshot: another process may be migrating between two reads.
+        let now = status(&*connection.transaction()?)?;
         if now.is_current() {
             return Ok(now);
         }
@@ -65,17 +66,36 @@ pub(super) fn status(connection: &Connection) -> Result<MigrationStatus> {
     let current: u32 = if fresh {
         0
     } else {
-        connection.query_row("SELECT coalesce(max(version), 0) FROM schema_migrations", [], |row| row.get(0))?
+        connection.query_row(
+            "SELECT coalesce(max(version), 0) FROM schema_migrations",
+            [],
+            |row| row.get(0),
+        )?
     };
     if current > NEWEST {
-        return Err(StoreError::NewerSchema { found: current, newest: NEWEST });
+        return Err(StoreError::NewerSchema {
+            found: current,
+            newest: NEWEST,
+        });
     }
     let mut migrations = Vec::with_capacity(MIGRATIONS.len());
     for migration in MIGRATIONS {
-        let applied_at = if migration.version <= current { Some(applied(connection, migration)?) } else { None };
-        migrations.push(MigrationState { version: migration.version, name: migration.name, applied_at });
+        let applied_at = if migration.version <= current {
+            Some(applied(connection, migration)?)
+        } else {
+            None
+        };
+        migrations.push(MigrationState {
+            version: migration.version,
+            name: migration.name,
+            applied_at,
+        });
     }
-    Ok(MigrationStatus { current, newest: NEWEST, migrations })
+    Ok(MigrationStatus {
+        current,
+        newest: NEWEST,
+        migrations,
+    })
 }
 
 /// Applies the next migration, if another process has not done so by now.
@@ -109,7 +129,9 @@ fn applied(connection: &Connection, migration: &Migration) -> Result<u64> {
         .optional()?;
     match row {
         Some((at, sum)) if sum == checksum(migration) => Ok(u64::try_from(at).unwrap_or(0)),
-        _ => Err(StoreError::ForeignMigration { version: migration.version }),
+        _ => Err(StoreError::ForeignMigration {
+            version: migration.version,
+        }),
     }
 }
 

@@ -35,5 +35,9 @@ pub(super) fn change_stamp(connection: &Connection) -> Result<ChangeStamp> {
 }
 
 fn parameter(row: &Row<'_>) -> rusqlite::Result<Parameter> {
-    Ok(Parameter { name: row.get(0)?, value: row.get(1)?, updated_at_ns: unsigned(row, 2)? })
+    Ok(Parameter {
+        name: row.get(0)?,
+        value: row.get(1)?,
+        updated_at_ns: unsigned(row, 2)?,
+    })
 }

@@ -93,16 +93,19 @@ pub(super) fn total(connection: &Connection, key_id: KeyId) -> Result<UsageTotal
     let mut statement = connection.prepare_cached(
         "SELECT coalesce(sum(count), 0), coalesce(sum(count) FILTER (WHERE outcome = 0), 0),
                 (SELECT coalesce(sum(entries), 0) FROM usage_symbols WHERE key_id = ?1),
-                coalesce(sum(latency_sum_ns), 0), coalesce(max(latency_max_ns), 0)
+                coalesce(max(latency_max_ns), 0),
+                coalesce(sum(latency_sum_ns >> 32), 0), coalesce(sum(latency_sum_ns & 4294967295), 0)
          FROM usage WHERE key_id = ?1",
     )?;
     Ok(statement.query_row([id], |row| {
+        // In halves, because SQLite refuses sums beyond 63 bits and saturated rows may be among these.
+        let (high, low) = (unsigned(row, 4)?, unsigned(row, 5)?);
         Ok(UsageTotal {
             requests: unsigned(row, 0)?,
             charged: unsigned(row, 1)?,
             entries: unsigned(row, 2)?,
-            latency_sum_ns: unsigned(row, 3)?,
-            latency_max_ns: unsigned(row, 4)?,
+            latency_max_ns: unsigned(row, 3)?,
+            latency_sum_ns: high.saturating_mul(1 << 32).saturating_add(low),
         })
     })?)
 }
