@@ -7,6 +7,8 @@
 
 mod customers;
 mod migrate;
+#[cfg(test)]
+mod process_tests;
 mod settings;
 #[cfg(test)]
 mod tests;
