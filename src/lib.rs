@@ -4,6 +4,7 @@
 //! one way: `protocol` <- `tables` <- `lpo` <- `shard` <- `control` <- `cli`; `market` and
 //! `store` know neither `shard` nor `lpo`.
 
+pub mod cli;
 pub mod clock;
 pub mod limits;
 pub mod lpo;

@@ -126,6 +126,9 @@ pub enum StoreError {
         /// The id.
         key_id: KeyId,
     },
+    /// The system gave no random bytes.
+    #[error("the system's random source failed ({0}): no key was made, try again")]
+    NoRandomness(String),
     /// A value is outside what the ledger can hold.
     #[error("{what} {why}")]
     Invalid {

@@ -5,6 +5,7 @@
 //! shards nor sockets: the control plane carries keys out of it and usage into it.
 
 mod error;
+mod issue;
 mod ledger;
 mod rows;
 mod sqlite;
@@ -13,6 +14,7 @@ mod suite;
 mod validate;
 
 pub use error::{Result, StoreError};
+pub use issue::issue_key;
 pub use ledger::Ledger;
 pub use rows::{
     Account, AccountId, AccountRef, ApiKeyRecord, ChangeStamp, FlushId, FlushOutcome, KeyEntry, KeySnapshot,
