@@ -10,7 +10,7 @@ use trinity_protocol::{ApiKey, KeyId, api_key};
 
 use super::ledger::block_on;
 use super::{accounts, keys};
-use crate::store::{KeyState, LEDGER_FILE, Ledger, SqliteLedger};
+use crate::store::{KeyStatus, LEDGER_FILE, Ledger, SqliteLedger};
 
 #[derive(Parser)]
 struct Cli {
@@ -243,7 +243,7 @@ fn a_key_that_could_not_be_shown_is_revoked() {
             .await?)
     });
     let states: Vec<_> = keys.expect("lists").iter().map(|key| key.state(0)).collect();
-    assert_eq!(states, [KeyState::Revoked; 2]);
+    assert_eq!(states, [KeyStatus::Revoked; 2]);
 }
 
 #[test]

@@ -17,8 +17,8 @@ pub use error::{Result, StoreError};
 pub use issue::issue_key;
 pub use ledger::Ledger;
 pub use rows::{
-    Account, AccountId, AccountRef, ApiKeyRecord, ChangeStamp, FlushId, FlushOutcome, KeyEntry, KeySnapshot,
-    KeyState, Limits, MigrationState, MigrationStatus, NewAccount, NewKey, Parameter, Protocol, Revocation,
+    Account, AccountId, AccountRef, ApiKeyRecord, ChangeStamp, FlushId, FlushOutcome, KeySnapshot, KeyStatus,
+    Limits, LoadedKey, MigrationState, MigrationStatus, NewAccount, NewKey, Parameter, Protocol, Revocation,
     SymbolUsageRow, Tier, UsageRow, UsageTotal, month_start,
 };
 pub use sqlite::{LEDGER_FILE, SqliteLedger};

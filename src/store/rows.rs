@@ -100,7 +100,7 @@ pub struct ApiKeyRecord {
 
 /// Whether a key may be used.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum KeyState {
+pub enum KeyStatus {
     /// It may.
     Active,
     /// Its time is over.
@@ -142,7 +142,7 @@ pub enum Revocation {
 
 /// A key as a server's key table needs it: fixed size, no texts.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct KeyEntry {
+pub struct LoadedKey {
     /// Its public name, as it travels in every request.
     pub key_id: KeyId,
     /// Whose it is.
@@ -164,7 +164,7 @@ pub struct KeySnapshot {
     /// The stamp that the keys belong to.
     pub stamp: ChangeStamp,
     /// Every key, refused and expired ones included, by rising key id.
-    pub keys: Vec<KeyEntry>,
+    pub keys: Vec<LoadedKey>,
 }
 
 /// Changes whenever accounts, subscriptions, tiers, keys or parameters change, by whichever
@@ -303,23 +303,32 @@ pub fn month_start(unix_second: u64) -> u64 {
 
 impl ApiKeyRecord {
     /// Whether the key may be used at `now_ns`.
-    pub fn state(&self, now_ns: u64) -> KeyState {
+    pub fn state(&self, now_ns: u64) -> KeyStatus {
         if self.revoked_at_ns.is_some() {
-            KeyState::Revoked
+            KeyStatus::Revoked
         } else if self.account_disabled {
-            KeyState::AccountDisabled
+            KeyStatus::AccountDisabled
         } else if self.expires_at_ns.is_some_and(|end| now_ns >= end) {
-            KeyState::Expired
+            KeyStatus::Expired
         } else {
-            KeyState::Active
+            KeyStatus::Active
         }
     }
 }
 
-impl KeyEntry {
+impl LoadedKey {
+    /// From when on the key is refused: 0 if it is already, `u64::MAX` if it never is.
+    pub fn refused_from_ns(&self) -> u64 {
+        if self.refused {
+            0
+        } else {
+            self.expires_at_ns.unwrap_or(u64::MAX)
+        }
+    }
+
     /// Whether the key may be used at `now_ns`.
     pub fn is_usable(&self, now_ns: u64) -> bool {
-        !self.refused && self.expires_at_ns.is_none_or(|end| now_ns < end)
+        now_ns < self.refused_from_ns()
     }
 }
 
@@ -366,7 +375,7 @@ impl FromStr for AccountRef {
     }
 }
 
-impl fmt::Display for KeyState {
+impl fmt::Display for KeyStatus {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.pad(match self {
             Self::Active => "active",

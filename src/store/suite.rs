@@ -337,8 +337,8 @@ pub(crate) async fn a_key_expires_at_its_time_and_not_before(ledger: &dyn Ledger
         ..new_key(account_id, 1)
     };
     let key = ledger.create_key(key).await.expect("makes");
-    assert_eq!(key.state(NOW_NS + 9), KeyState::Active);
-    assert_eq!(key.state(NOW_NS + 10), KeyState::Expired);
+    assert_eq!(key.state(NOW_NS + 9), KeyStatus::Active);
+    assert_eq!(key.state(NOW_NS + 10), KeyStatus::Expired);
     let entry = &ledger.load_keys().await.expect("loads").keys[0];
     assert!(entry.is_usable(NOW_NS + 9) && !entry.is_usable(NOW_NS + 10));
 }
@@ -361,7 +361,7 @@ pub(crate) async fn a_revoked_key_stays_revoked_since_the_first_time(ledger: &dy
     let found = ledger.key(key_id).await.expect("found");
     assert_eq!(
         (found.revoked_at_ns, found.state(NOW_NS)),
-        (Some(at), KeyState::Revoked)
+        (Some(at), KeyStatus::Revoked)
     );
     let error = ledger
         .revoke_key(KeyId(99), NOW_NS)

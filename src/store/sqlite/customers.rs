@@ -7,7 +7,7 @@ use trinity_protocol::{KeyId, Verifier};
 use super::{optional_unsigned, settings, sql_integer, unsigned};
 use crate::store::error::{Result, StoreError};
 use crate::store::rows::{
-    Account, AccountId, AccountRef, ApiKeyRecord, KeyEntry, KeySnapshot, Limits, NewAccount, NewKey,
+    Account, AccountId, AccountRef, ApiKeyRecord, KeySnapshot, Limits, LoadedKey, NewAccount, NewKey,
     Revocation, Tier,
 };
 
@@ -147,7 +147,7 @@ pub(super) fn load_keys(connection: &Connection) -> Result<KeySnapshot> {
     let stamp = settings::change_stamp(connection)?;
     let mut statement = connection.prepare_cached(KEY_ENTRIES)?;
     let rows = statement.query_map([], |row| {
-        Ok(KeyEntry {
+        Ok(LoadedKey {
             limits: limits(row)?,
             key_id: KeyId(unsigned(row, 4)?),
             account_id: AccountId(row.get(5)?),
