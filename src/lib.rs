@@ -4,8 +4,10 @@
 //! one way: `protocol` <- `tables` <- `lpo` <- `shard` <- `control` <- `cli`; `market` and
 //! `store` know neither `shard` nor `lpo`.
 
+pub mod cli;
 pub mod clock;
 pub mod limits;
 pub mod lpo;
 pub mod shard;
+pub mod store;
 pub mod tables;
