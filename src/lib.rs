@@ -7,4 +7,5 @@
 pub mod clock;
 pub mod limits;
 pub mod lpo;
+pub mod shard;
 pub mod tables;

@@ -106,7 +106,7 @@ impl Answerer<'_> {
         else {
             return self.unsigned(Code::Unauthenticated, request.request_id(), reply);
         };
-        self.answer_proven(key, &request, reply)
+        Some(self.answer_proven(key, &request, reply))
     }
 
     fn is_proven(&self, key: &KeyEntry, request: &RequestView<'_>) -> bool {
@@ -118,7 +118,7 @@ impl Answerer<'_> {
         key: &KeyEntry,
         request: &RequestView<'_>,
         reply: &mut [u8; MAX_DATAGRAM],
-    ) -> Option<Answer> {
+    ) -> Answer {
         if request.clock_ns().abs_diff(self.now_ns) > CLOCK_WINDOW_NS {
             return self.refuse(key, Code::Clock, None, request, reply);
         }
@@ -173,7 +173,7 @@ impl Answerer<'_> {
                     id,
                     Some(&key.reply),
                 );
-                Some(Answer { row, ..answer })
+                Answer { row, ..answer }
             }
         }
     }
@@ -208,12 +208,12 @@ impl Answerer<'_> {
         told: Option<Allowance>,
         request: &RequestView<'_>,
         reply: &mut [u8; MAX_DATAGRAM],
-    ) -> Option<Answer> {
+    ) -> Answer {
         let allowance = told.unwrap_or_else(|| key.state.peek(&key.limits, self.now_ns));
         let row = self.meter.request(key.key_id, self.second(), Protocol::Udp, code);
         let id = request.request_id();
         let answer = self.seal(reply, Kind::Error, 0, code, allowance, id, Some(&key.reply));
-        Some(Answer { row, ..answer })
+        Answer { row, ..answer }
     }
 
     fn unsigned(&self, code: Code, id: RequestId, reply: &mut [u8; MAX_DATAGRAM]) -> Option<Answer> {

@@ -1,0 +1,46 @@
+//! The io_uring driver: glommio's executor, and of its network stack only `peek_from`.
+//!
+//! `peek_from` of one byte returns when a datagram is there without taking it; the turn then
+//! drains the socket with `recvmmsg`, which glommio has no call for. It allocates when it has
+//! to wait, never while datagrams are there: parking is not part of a turn.
+
+use std::io;
+use std::os::fd::{FromRawFd, IntoRawFd, OwnedFd};
+use std::time::Duration;
+
+use glommio::net::UdpSocket;
+use glommio::{LocalExecutorBuilder, Placement};
+
+use super::Driver;
+
+/// Waits in glommio's reactor.
+#[derive(Debug)]
+pub struct GlommioDriver {
+    socket: UdpSocket,
+}
+
+impl GlommioDriver {
+    /// Takes a duplicate of the shard's socket. Must be called inside [`GlommioDriver::run`].
+    pub fn new(socket: OwnedFd) -> Self {
+        XX
+    }
+
+    /// Runs a shard's future to its end on an executor of the calling thread, which is pinned
+    /// already. The probe must have passed: without io_uring glommio ends the process.
+    pub fn run<F: Future>(future: F) -> io::Result<F::Output> {
+        let executor = LocalExecutorBuilder::new(Placement::Unbound)
+            .make()
+            .map_err(|error| io::Error::other(format!("glommio did not start: {error}")))?;
+        Ok(executor.run(future))
+    }
+}
+
+impl Driver for GlommioDriver {
+    async fn park(&mut self, timeout: Duration) {
+        // A refused timeout (zero) or a failed wait is a wake for no reason, which `park`
+        // allows; the turn after it sees the socket's own error.
+        if self.socket.set_read_timeout(Some(timeout)).is_ok() {
+            let _ = self.socket.peek_from(&mut [0]).await;
+        }
+    }
+}

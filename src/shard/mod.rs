@@ -1,0 +1,234 @@
+//! The hot path: one shard per vCPU, pinned, answering datagrams from memory.
+//!
+//! A shard owns everything it needs: its socket, its copy of the prices, its retry windows,
+//! its usage meter. It shares with others only what is lock-free: the prices it reads, the
+//! key table that is swapped as a whole, one atomic per key for the limits. The turn
+//! (receive, answer, send, count) makes no allocation, takes no lock and reads the clock
+//! once; only [`driver::Driver::park`] differs between drivers.
+
+pub mod driver;
+pub mod socket;
+
+use std::io;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::time::Duration;
+
+use arc_swap::{ArcSwap, Cache};
+use socket2::Socket;
+
+use self::driver::epoll::EpollDriver;
+use self::driver::glommio::GlommioDriver;
+use self::driver::{Driver, DriverKind, cpus};
+use self::socket::{BatchSocket, Granted};
+use crate::clock;
+use crate::limits::{BATCH_MESSAGES, METER_CLOSE_MS, PARK_MS};
+use crate::lpo::udp::{Answerer, UnsignedBudget};
+use crate::tables::counters::ShardCounters;
+use crate::tables::keys::KeyTable;
+use crate::tables::meter::{Meter, RowIndex};
+use crate::tables::prices::PriceTable;
+use crate::tables::window::Windows;
+
+/// Everything a shard is given at its start.
+#[derive(Debug)]
+pub struct ShardParts {
+    /// Position in the reuseport group.
+    pub index: usize,
+    /// The CPU to pin to, if any.
+    pub cpu: Option<usize>,
+    /// A bound socket.
+    pub socket: Socket,
+    /// Its copy of the prices.
+    pub prices: Arc<PriceTable>,
+    /// The keys; the control plane swaps new tables in.
+    pub keys: Arc<ArcSwap<KeyTable>>,
+    /// Its usage meter.
+    pub meter: Meter,
+    /// What it tells of itself.
+    pub counters: Arc<ShardCounters>,
+    /// What all shards are told.
+    pub shared: Arc<ShardShared>,
+    /// Unpredictable; keeps clients from aiming at one bucket of the session table.
+    pub seed: u64,
+}
+
+/// What the control plane tells every shard.
+#[derive(Debug, Default)]
+pub struct ShardShared {
+    /// Set once: answer what is there, then end.
+    pub stop: AtomicBool,
+    /// When the UTC month ends, Unix nanoseconds.
+    pub month_end_ns: AtomicU64,
+}
+
+/// One core's share of the service.
+#[derive(Debug)]
+pub struct Shard {
+    socket: BatchSocket,
+    prices: Arc<PriceTable>,
+    keys: Cache<Arc<ArcSwap<KeyTable>>, Arc<KeyTable>>,
+    windows: Windows,
+    meter: Meter,
+    counters: Arc<ShardCounters>,
+    shared: Arc<ShardShared>,
+    unsigned: UnsignedBudget,
+    rows: [Option<RowIndex>; BATCH_MESSAGES],
+    sweep_due_ns: u64,
+    close_due_ns: u64,
+}
+
+/// How often a shard looks for idle sessions.
+const SWEEP_NS: u64 = 100_000_000;
+/// How often a shard hands its usage over.
+const CLOSE_NS: u64 = METER_CLOSE_MS * 1_000_000;
+/// Turns that a stopping shard still takes while datagrams keep coming.
+const DRAIN_TURNS: usize = 1_000;
+
+impl Shard {
+    /// Builds a shard on the thread that will run it.
+    pub fn new(parts: ShardParts) -> Self {
+        Self {
+            socket: BatchSocket::new(parts.socket),
+            prices: parts.prices,
+            keys: Cache::new(parts.keys),
+            windows: Windows::new(parts.seed),
+            meter: parts.meter,
+            counters: parts.counters,
+            shared: parts.shared,
+            unsigned: UnsignedBudget::default(),
+            rows: [None; BATCH_MESSAGES],
+            sweep_due_ns: 0,
+            close_due_ns: 0,
+        }
+    }
+
+    /// Receives a batch, answers it and sends the replies; tells how many datagrams came.
+    ///
+    /// `now_ns` is the turn's clock. The latency of the batch is counted by
+    /// [`Shard::settle`] with the clock after it.
+    pub fn turn(&mut self, now_ns: u64) -> usize {
+        let received = self.socket.receive().unwrap_or_else(|_| {
+            self.counters.receive_errors.add(1);
+            0
+        });
+        self.counters.heartbeat_ns.set(now_ns);
+        if received == 0 {
+            return 0;
+        }
+        let month_end_ns = self.shared.month_end_ns.load(Ordering::Relaxed);
+        let mut answerer = Answerer {
+            prices: &self.prices,
+            keys: self.keys.load(),
+            windows: &mut self.windows,
+            meter: &mut self.meter,
+            counters: &self.counters,
+            unsigned: &self.unsigned,
+            now_ns,
+            month_left_ms: u32::try_from(month_end_ns.saturating_sub(now_ns) / 1_000_000).unwrap_or(u32::MAX),
+        };
+        for index in 0..received {
+            let (datagram, reply) = self.socket.exchange(index);
+            let answer = answerer.answer(datagram, reply);
+            self.rows[index] = answer.and_then(|answer| answer.row);
+            if let Some(answer) = answer {
+                self.socket.queue(index, answer.len);
+            }
+        }
+        let queued = self.socket.queued();
+        let failed = self.socket.send();
+        self.counters.batches.add(1);
+        self.counters.received.add(received as u64);
+        self.counters.sent.add((queued - failed) as u64);
+        self.counters.send_errors.add(failed as u64);
+        received
+    }
+
+    /// Counts the latency of the last turn's batch and runs the timers that are due.
+    pub fn settle(&mut self, received: usize, began_ns: u64, now_ns: u64) {
+        if received > 0 {
+            let latency_ns = now_ns.saturating_sub(began_ns);
+            for row in self.rows[..received].iter_mut().filter_map(Option::take) {
+                self.meter.latency(row, latency_ns);
+            }
+            self.counters.latency.record(latency_ns, received as u64);
+        }
+        if now_ns >= self.sweep_due_ns {
+            self.sweep_due_ns = now_ns + SWEEP_NS;
+            self.windows.sweep(self.keys.load(), now_ns);
+            self.counters.sessions.set(self.windows.len() as u64);
+        }
+        if now_ns >= self.close_due_ns {
+            self.close_due_ns = now_ns + CLOSE_NS;
+            self.meter.close();
+            if let Ok(drops) = self.socket.drops() {
+                self.counters.receive_drops.set(drops);
+            }
+        }
+    }
+
+    /// Takes turns until told to stop, parking when nothing comes.
+    pub async fn serve(&mut self, driver: &mut impl Driver) {
+        let mut now_ns = clock::unix_nanos();
+        while !self.shared.stop.load(Ordering::Relaxed) {
+            let received = self.turn(now_ns);
+            let began_ns = now_ns;
+            // The clock after a batch is the next turn's clock as well: one read a batch.
+            now_ns = clock::unix_nanos();
+            self.settle(received, began_ns, now_ns);
+            if received == 0 {
+                driver.park(Duration::from_millis(PARK_MS)).await;
+                now_ns = clock::unix_nanos();
+            }
+        }
+        self.drain();
+    }
+
+    /// Answers what already came, then hands its usage over.
+    fn drain(&mut self) {
+        for _ in 0..DRAIN_TURNS {
+            let now_ns = clock::unix_nanos();
+            let received = self.turn(now_ns);
+            self.settle(received, now_ns, clock::unix_nanos());
+            if received == 0 {
+                break;
+            }
+        }
+        self.meter.close();
+    }
+
+    /// Usage that could not be handed over because no empty page was there.
+    pub fn into_meter(self) -> Meter {
+        self.meter
+    }
+}
+
+/// Runs a shard on the calling thread until it is told to stop. `started` is called once it
+/// is ready, with what the kernel granted.
+pub fn run(parts: ShardParts, kind: DriverKind, started: impl FnOnce(Granted)) -> io::Result<Meter> {
+    if let Some(cpu) = parts.cpu {
+        // Being pinned is a matter of speed, not of service: a mask that changed meanwhile
+        // must not stop it.
+        if let Err(error) = cpus::pin(cpu) {
+            tracing::warn!(shard = parts.index, cpu, %error, "shard is not pinned");
+        }
+    }
+    let mut shard = Shard::new(parts);
+    let granted = shard.socket.granted()?;
+    match kind {
+        DriverKind::Epoll => {
+            let mut driver = EpollDriver::new(std::os::fd::AsRawFd::as_raw_fd(&shard.socket));
+            started(granted);
+            EpollDriver::run(shard.serve(&mut driver));
+        }
+        DriverKind::Glommio => {
+            let socket = shard.socket.duplicate()?;
+            GlommioDriver::run(async {
+                let mut driver = GlommioDriver::new(socket);
+                started(granted);
+                shard.serve(&mut driver).await;
+            })?;
+        }
+    }
+    Ok(shard.into_meter())
+}

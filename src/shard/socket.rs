@@ -1,0 +1,508 @@
+//! The batched UDP socket: one `recvmmsg` in, one `sendmmsg` out.
+//!
+//! All memory that the kernel is told about lives in one arena that is made once, never
+//! moved and never resized, so the addresses in the message headers stay good for the
+//! socket's life. It is reached through one raw pointer only, from which every address is
+//! derived; references are made to one field at a time. The socket stays in blocking mode and every call says MSG_DONTWAIT: an io_uring
+//! driver may then wait on the same socket.
+#![expect(
+    unsafe_code,
+    reason = "recvmmsg, sendmmsg and socket options that no safe crate wraps"
+)]
+
+use std::io;
+use std::net::SocketAddr;
+use std::os::fd::{AsRawFd, OwnedFd, RawFd};
+use std::ptr::{self, NonNull};
+
+use socket2::{Domain, Protocol, Socket, Type};
+use trinity_protocol::MAX_DATAGRAM;
+
+use crate::limits::{BATCH_MESSAGES, RECEIVE_SLOT_BYTES, SOCKET_BUFFER_BYTES};
+
+/// A shard's socket with its buffers. Not `Send`: it is made on the thread that uses it.
+pub struct BatchSocket {
+    socket: Socket,
+    /// Owned: made by `Box::into_raw`, freed in `drop`.
+    arena: NonNull<Arena>,
+    received: usize,
+    queued: usize,
+}
+
+/// What the kernel reads and writes. The headers and parts point into the other fields.
+struct Arena {
+    slots: [[u8; RECEIVE_SLOT_BYTES]; BATCH_MESSAGES],
+    peers: [libc::sockaddr_storage; BATCH_MESSAGES],
+    incoming_parts: [libc::iovec; BATCH_MESSAGES],
+    incoming: [libc::mmsghdr; BATCH_MESSAGES],
+    replies: [[u8; MAX_DATAGRAM]; BATCH_MESSAGES],
+    outgoing_parts: [libc::iovec; BATCH_MESSAGES],
+    outgoing: [libc::mmsghdr; BATCH_MESSAGES],
+}
+
+/// What the kernel granted and offers.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Granted {
+    /// Receive buffer, bytes as the kernel counts them (with its overhead).
+    pub receive_bytes: usize,
+    /// Send buffer, bytes as the kernel counts them.
+    pub send_bytes: usize,
+}
+
+/// How requests find their shard.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Steering {
+    /// One shard: nothing to choose.
+    Single,
+    /// By the request's lane byte (a classic BPF program in the kernel).
+    Lane,
+    /// By the kernel's hash over addresses and ports, with the reason why not by lane. A
+    /// datagram repeated from another address may then reach a shard that does not know it.
+    Flow(String),
+}
+
+/// Binds one socket per shard, in shard order, into one SO_REUSEPORT group.
+///
+/// Port 0 picks a free port for the whole group.
+pub fn bind_group(address: SocketAddr, shards: usize) -> io::Result<(Vec<Socket>, SocketAddr, Steering)> {
+    let mut address = address;
+    let mut group = Vec::with_capacity(shards);
+    for _ in 0..shards {
+        let socket = bind_one(address)?;
+        if let Some(bound) = socket.local_addr()?.as_socket() {
+            address = bound;
+        }
+        group.push(socket);
+    }
+    let steering = match &group[..] {
+        [_] => Steering::Single,
+        [first, ..] => match steer_by_lane(first, shards) {
+            Ok(()) => Steering::Lane,
+            Err(error) => Steering::Flow(error.to_string()),
+        },
+        [] => {
+            return Err(io::Error::new(
+                io::ErrorKind::InvalidInput,
+                "at least one shard is needed",
+            ));
+        }
+    };
+    Ok((group, address, steering))
+}
+
+fn bind_one(address: SocketAddr) -> io::Result<Socket> {
+    let socket = Socket::new(
+        Domain::for_address(address),
+        Type::DGRAM.cloexec(),
+        Some(Protocol::UDP),
+    )?;
+    socket.set_reuse_port(true)?;
+    if address.is_ipv6() {
+        // A wildcard IPv6 address then serves IPv4 as well, as people expect.
+        socket.set_only_v6(false)?;
+    }
+    // The kernel grants what its limits allow; see `Granted`.
+    socket.set_recv_buffer_size(SOCKET_BUFFER_BYTES)?;
+    socket.set_send_buffer_size(SOCKET_BUFFER_BYTES)?;
+    socket.bind(&address.into())?;
+    Ok(socket)
+}
+
+/// Attaches `shard = lane byte mod shards` to the reuseport group.
+///
+/// The program sees the datagram from its payload on; a payload too short for the load
+/// returns 0, which is a shard as well.
+fn steer_by_lane(socket: &Socket, shards: usize) -> io::Result<()> {
+    const LANE_OFFSET: u32 = 6;
+    let instruction = |code: u32, k: u32| libc::sock_filter {
+        code: code as u16,
+        jt: 0,
+        jf: 0,
+        k,
+    };
+    let mut program = [
+        instruction(libc::BPF_LD | libc::BPF_B | libc::BPF_ABS, LANE_OFFSET),
+        instruction(libc::BPF_ALU | libc::BPF_MOD | libc::BPF_K, shards as u32),
+        instruction(libc::BPF_RET | BPF_A, 0),
+    ];
+    let program = libc::sock_fprog {
+        len: program.len() as u16,
+        filter: program.as_mut_ptr(),
+    };
+    // SAFETY: socket(7), SO_ATTACH_REUSEPORT_CBPF: the argument is a `sock_fprog`, which the
+    // kernel copies before the call returns; pointer and length describe the live array above.
+    let failed = unsafe {
+        libc::setsockopt(
+            socket.as_raw_fd(),
+            libc::SOL_SOCKET,
+            libc::SO_ATTACH_REUSEPORT_CBPF,
+            ptr::from_ref(&program).cast(),
+            size_of_val(&program) as libc::socklen_t,
+        )
+    };
+    if failed == 0 {
+        Ok(())
+    } else {
+        Err(io::Error::last_os_error())
+    }
+}
+
+/// `RET A` of classic BPF (linux/filter.h), which the libc crate does not name.
+const BPF_A: u32 = 0x10;
+
+impl BatchSocket {
+    /// Wraps a bound socket.
+    pub fn new(socket: Socket) -> Self {
+        // SAFETY: `Arena` is made of integers, and of C structs of integers and pointers; all
+        // zeros is a value of each (AF_UNSPEC, null).
+        let arena: Box<Arena> = unsafe { Box::new_zeroed().assume_init() };
+        let arena = NonNull::from(Box::leak(arena));
+        let at = arena.as_ptr();
+        for i in 0..BATCH_MESSAGES {
+            // SAFETY: `at` points to the live arena that only this function knows yet; places
+            // are taken of its fields without making references, and plain values are written.
+            unsafe {
+                (*at).incoming_parts[i] = libc::iovec {
+                    iov_base: (&raw mut (*at).slots[i]).cast(),
+                    iov_len: RECEIVE_SLOT_BYTES,
+                };
+                (*at).outgoing_parts[i] = libc::iovec {
+                    iov_base: (&raw mut (*at).replies[i]).cast(),
+                    iov_len: MAX_DATAGRAM,
+                };
+                for (header, part) in [
+                    (
+                        &raw mut (*at).incoming[i].msg_hdr,
+                        &raw mut (*at).incoming_parts[i],
+                    ),
+                    (
+                        &raw mut (*at).outgoing[i].msg_hdr,
+                        &raw mut (*at).outgoing_parts[i],
+                    ),
+                ] {
+                    (*header).msg_name = (&raw mut (*at).peers[i]).cast();
+                    (*header).msg_namelen = PEER_LEN;
+                    (*header).msg_iov = part;
+                    (*header).msg_iovlen = 1;
+                }
+            }
+        }
+        Self {
+            socket,
+            arena,
+            received: 0,
+            queued: 0,
+        }
+    }
+
+    /// Receives up to a batch without waiting; 0 if nothing is there.
+    #[inline]
+    pub fn receive(&mut self) -> io::Result<usize> {
+        // SAFETY: the arena is live, and `&mut self` makes this the only reference into
+        // `incoming`.
+        let incoming = unsafe { &mut (*self.arena.as_ptr()).incoming };
+        for header in &mut incoming[..self.received] {
+            // recvmsg(2): the kernel overwrote it with the length it stored.
+            header.msg_hdr.msg_namelen = PEER_LEN;
+        }
+        self.received = 0;
+        self.queued = 0;
+        // SAFETY: recvmmsg(2): `msgvec` points to `vlen` headers. Each header's name and iovec
+        // point into other fields of the live arena, with their true lengths, and nobody holds a
+        // reference to those during the call (`&mut self`). MSG_DONTWAIT makes the call return
+        // at once; no timeout is given.
+        let count = unsafe {
+            libc::recvmmsg(
+                self.socket.as_raw_fd(),
+                incoming.as_mut_ptr(),
+                BATCH_MESSAGES as libc::c_uint,
+                libc::MSG_DONTWAIT,
+                ptr::null_mut(),
+            )
+        };
+        if count < 0 {
+            let error = io::Error::last_os_error();
+            return match error.kind() {
+                io::ErrorKind::WouldBlock | io::ErrorKind::Interrupted => Ok(0),
+                _ => Err(error),
+            };
+        }
+        self.received = count as usize;
+        Ok(self.received)
+    }
+
+    /// A datagram of the last batch and the place for its reply.
+    ///
+    /// A datagram longer than its slot comes cut to the slot's length, which is longer than
+    /// any valid datagram.
+    #[inline]
+    pub fn exchange(&mut self, index: usize) -> (&[u8], &mut [u8; MAX_DATAGRAM]) {
+        let at = self.arena.as_ptr();
+        // SAFETY: the arena is live; the two references are to different fields, and their
+        // lifetime is that of `&mut self`, so no call of the kernel can happen meanwhile.
+        let (slot, reply, len) = unsafe {
+            (
+                &(*at).slots[index],
+                &mut (*at).replies[index],
+                (*at).incoming[index].msg_len as usize,
+            )
+        };
+        (&slot[..len.min(RECEIVE_SLOT_BYTES)], reply)
+    }
+
+    /// Queues the reply to a datagram of the last batch, `len` bytes of its place.
+    ///
+    /// # Panics
+    ///
+    /// If more replies are queued than datagrams were received.
+    #[inline]
+    pub fn queue(&mut self, index: usize, len: usize) {
+        assert!(index < self.received && self.queued < self.received && len <= MAX_DATAGRAM);
+        let at = self.arena.as_ptr();
+        // SAFETY: the arena is live and nobody refers into it (`&mut self`); both indexes are
+        // below the batch size (asserted), places are taken without making references, and the
+        // addresses stay within the arena with lengths that fit their fields.
+        unsafe {
+            (*at).outgoing_parts[self.queued] = libc::iovec {
+                iov_base: (&raw mut (*at).replies[index]).cast(),
+                iov_len: len,
+            };
+            let namelen = (*at).incoming[index].msg_hdr.msg_namelen;
+            let header = &raw mut (*at).outgoing[self.queued].msg_hdr;
+            (*header).msg_name = (&raw mut (*at).peers[index]).cast();
+            (*header).msg_namelen = namelen;
+        }
+        self.queued += 1;
+    }
+
+    /// Sends what is queued; tells how many replies the kernel did not take.
+    ///
+    /// A reply that cannot be sent is given up: its client asks again, free of charge.
+    #[inline]
+    pub fn send(&mut self) -> usize {
+        // SAFETY: the arena is live, and `&mut self` makes this the only reference into
+        // `outgoing`.
+        let outgoing = unsafe { &mut (*self.arena.as_ptr()).outgoing };
+        let mut next = 0;
+        let mut failed = 0;
+        while next < self.queued {
+            let rest = &mut outgoing[next..self.queued];
+            // SAFETY: sendmmsg(2): `msgvec` points to `vlen` headers whose names and iovecs point
+            // into other fields of the live arena (set in `new` and `queue`), with lengths within
+            // them; the kernel reads those only, and writes `msg_len` of each header.
+            let sent = unsafe {
+                libc::sendmmsg(
+                    self.socket.as_raw_fd(),
+                    rest.as_mut_ptr(),
+                    rest.len() as libc::c_uint,
+                    libc::MSG_DONTWAIT,
+                )
+            };
+            if sent > 0 {
+                next += sent as usize;
+                continue;
+            }
+            match io::Error::last_os_error().kind() {
+                io::ErrorKind::Interrupted => {}
+                // The send buffer is full: waiting for it would stop the whole shard.
+                io::ErrorKind::WouldBlock => {
+                    failed += self.queued - next;
+                    break;
+                }
+                // This one cannot be sent (no route, a forbidden port); the next may.
+                _ => {
+                    failed += 1;
+                    next += 1;
+                }
+            }
+        }
+        self.queued = 0;
+        failed
+    }
+
+    /// Replies queued now.
+    pub const fn queued(&self) -> usize {
+        self.queued
+    }
+
+    /// What the kernel granted.
+    pub fn granted(&self) -> io::Result<Granted> {
+        Ok(Granted {
+            receive_bytes: self.socket.recv_buffer_size()?,
+            send_bytes: self.socket.send_buffer_size()?,
+        })
+    }
+
+    /// Datagrams that the kernel dropped since the socket was made because its receive
+    /// buffer was full (SO_MEMINFO, word 8).
+    pub fn drops(&self) -> io::Result<u64> {
+        const SO_MEMINFO: libc::c_int = 55;
+        let mut words = [0_u32; 9];
+        let mut len = size_of_val(&words) as libc::socklen_t;
+        // SAFETY: getsockopt(2): `optval` points to `optlen` writable bytes, and the kernel
+        // writes at most that many (sock_diag(7) lists the nine 32-bit words).
+        let failed = unsafe {
+            libc::getsockopt(
+                self.socket.as_raw_fd(),
+                libc::SOL_SOCKET,
+                SO_MEMINFO,
+                words.as_mut_ptr().cast(),
+                &raw mut len,
+            )
+        };
+        if failed == 0 {
+            Ok(u64::from(words[8]))
+        } else {
+            Err(io::Error::last_os_error())
+        }
+    }
+
+    /// A second descriptor of the same socket, for a driver that wants to own one.
+    pub fn duplicate(&self) -> io::Result<OwnedFd> {
+        Ok(self.socket.try_clone()?.into())
+    }
+}
+
+impl AsRawFd for BatchSocket {
+    fn as_raw_fd(&self) -> RawFd {
+        self.socket.as_raw_fd()
+    }
+}
+
+impl Drop for BatchSocket {
+    fn drop(&mut self) {
+        // SAFETY: `new` leaked this box and nobody else frees it; no reference into it outlives
+        // `self`.
+        drop(unsafe { Box::from_raw(self.arena.as_ptr()) });
+    }
+}
+
+impl std::fmt::Debug for BatchSocket {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("BatchSocket")
+            .field("socket", &self.socket)
+            .finish_non_exhaustive()
+    }
+}
+
+const PEER_LEN: libc::socklen_t = size_of::<libc::sockaddr_storage>() as libc::socklen_t;
+
+#[cfg(test)]
+mod tests {
+    use std::net::UdpSocket;
+    use std::time::Duration;
+
+    use super::*;
+
+    fn pair(address: &str) -> (BatchSocket, UdpSocket) {
+        let (mut group, bound, _) = bind_group(address.parse().expect("address"), 1).expect("bound");
+        let client = UdpSocket::bind((bound.ip(), 0)).expect("client");
+        client.connect(bound).expect("connected");
+        client
+            .set_read_timeout(Some(Duration::from_secs(5)))
+            .expect("timeout");
+        (BatchSocket::new(group.remove(0)), client)
+    }
+
+    /// Receives until `wanted` datagrams came in one batch or several.
+    fn receive_all(socket: &mut BatchSocket, wanted: usize, mut each: impl FnMut(&mut BatchSocket, usize)) {
+        let mut seen = 0;
+        for _ in 0..10_000 {
+            let count = socket.receive().expect("receives");
+            each(socket, count);
+            seen += count;
+            if seen == wanted {
+                return;
+            }
+            std::thread::yield_now();
+        }
+        panic!("{seen} of {wanted} datagrams came");
+    }
+
+    #[test]
+    fn datagrams_come_whole_and_replies_go_back_to_their_senders() {
+        for address in ["127.0.0.1:0", "[::1]:0"] {
+            let (mut socket, client) = pair(address);
+            let other = UdpSocket::bind((client.local_addr().expect("bound").ip(), 0)).expect("bound");
+            other
+                .connect(client.peer_addr().expect("connected"))
+                .expect("connected");
+            other
+                .set_read_timeout(Some(Duration::from_secs(5)))
+                .expect("timeout");
+            client.send(b"first").expect("sent");
+            other.send(b"second one").expect("sent");
+            receive_all(&mut socket, 2, |socket, count| {
+                for i in 0..count {
+                    let (datagram, reply) = socket.exchange(i);
+                    let len = datagram.len();
+                    reply[..len].copy_from_slice(datagram);
+                    reply[..len].make_ascii_uppercase();
+                    socket.queue(i, len);
+                }
+                assert_eq!(socket.send(), 0);
+            });
+            let mut buffer = [0; 64];
+            assert_eq!(
+                client.recv(&mut buffer).map(|n| buffer[..n].to_vec()).ok(),
+                Some(b"FIRST".to_vec())
+            );
+            assert_eq!(
+                other.recv(&mut buffer).map(|n| buffer[..n].to_vec()).ok(),
+                Some(b"SECOND ONE".to_vec())
+            );
+        }
+    }
+
+    #[test]
+    fn an_oversized_datagram_is_longer_than_any_valid_one() {
+        let (mut socket, client) = pair("127.0.0.1:0");
+        client.send(&[b'T'; 9_000]).expect("sent");
+        receive_all(&mut socket, 1, |socket, count| {
+            if count == 1 {
+                assert_eq!(socket.exchange(0).0.len(), RECEIVE_SLOT_BYTES);
+            }
+        });
+    }
+
+    #[test]
+    fn an_empty_socket_gives_an_empty_batch_at_once() {
+        let (mut socket, _client) = pair("127.0.0.1:0");
+        assert_eq!(socket.receive().expect("receives"), 0);
+        assert_eq!(socket.send(), 0);
+    }
+
+    #[test]
+    fn overflow_of_the_receive_buffer_is_counted() {
+        let (socket, client) = pair("127.0.0.1:0");
+        let slots = socket.granted().expect("granted").receive_bytes / 256 + 1_000;
+        for _ in 0..slots {
+            client.send(&[0; 1_040]).expect("sent");
+        }
+        assert!(socket.drops().expect("counted") > 0);
+    }
+
+    #[test]
+    fn the_lane_byte_picks_the_shard() {
+        let (group, bound, steering) = bind_group("127.0.0.1:0".parse().expect("address"), 3).expect("bound");
+        if let Steering::Flow(reason) = &steering {
+            eprintln!("skipped: this kernel does not steer by lane: {reason}");
+            return;
+        }
+        assert_eq!(steering, Steering::Lane);
+        let mut shards: Vec<_> = group.into_iter().map(BatchSocket::new).collect();
+        let client = UdpSocket::bind("127.0.0.1:0").expect("bound");
+        for lane in 0..30 {
+            let mut datagram = [0; 48];
+            datagram[6] = lane;
+            client.send_to(&datagram, bound).expect("sent");
+        }
+        for (index, shard) in shards.iter_mut().enumerate() {
+            receive_all(shard, 10, |shard, count| {
+                for i in 0..count {
+                    assert_eq!(usize::from(shard.exchange(i).0[6]) % 3, index);
+                }
+            });
+        }
+    }
+}
