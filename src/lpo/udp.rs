@@ -10,7 +10,7 @@ use trinity_protocol::{
     CLOCK_WINDOW_NS, Code, Kind, MAX_DATAGRAM, MacKey, PriceStatus, ReplyHead, RequestId, RequestView,
 };
 
-use crate::limits::{UNSIGNED_ERRORS_BURST, UNSIGNED_ERRORS_PER_SECOND};
+use crate::limits::{SESSION_IDLE_NS, UNSIGNED_ERRORS_BURST, UNSIGNED_ERRORS_PER_SECOND};
 use crate::tables::counters::ShardCounters;
 use crate::tables::keys::{KeyEntry, KeyTable};
 use crate::tables::limiter::{Allowance, Exceeded, KeyState, Limits};
@@ -89,28 +89,16 @@ impl Answerer<'_> {
         };
         if request.kind() == Kind::Ping {
             self.counters.pings.add(1);
-            return Some(self.seal(
-                reply,
-                Kind::PingReply,
-                0,
-                Code::Ok,
-                UNTOLD,
-                request.request_id(),
-                None,
-            ));
+            let head = self.head(Code::Ok, UNTOLD, request.request_id());
+            return Some(self.seal(reply, Kind::PingReply, 0, head, None));
         }
         let keys = self.keys;
-        let Some(key) = keys
-            .find(request.key_id())
-            .filter(|key| self.is_proven(key, &request))
-        else {
-            return self.unsigned(Code::Unauthenticated, request.request_id(), reply);
-        };
-        Some(self.answer_proven(key, &request, reply))
-    }
-
-    fn is_proven(&self, key: &KeyEntry, request: &RequestView<'_>) -> bool {
-        key.is_usable(self.now_ns) && request.verify(&key.request)
+        match keys.find(request.key_id()) {
+            Some(key) if key.is_usable(self.now_ns) && request.verify(&key.request) => {
+                Some(self.answer_proven(key, &request, reply))
+            }
+            _ => self.unsigned(Code::Unauthenticated, request.request_id(), reply),
+        }
     }
 
     fn answer_proven(
@@ -119,62 +107,60 @@ impl Answerer<'_> {
         request: &RequestView<'_>,
         reply: &mut [u8; MAX_DATAGRAM],
     ) -> Answer {
+        let now_ns = self.now_ns;
+        let left = |key: &KeyEntry| key.state.peek(&key.limits, now_ns);
         if request.clock_ns().abs_diff(self.now_ns) > CLOCK_WINDOW_NS {
-            return self.refuse(key, Code::Clock, None, request, reply);
+            return self.refuse(key, Code::Clock, left(key), request, reply);
         }
         if request.kind() != Kind::Price {
-            return self.refuse(key, Code::Forbidden, None, request, reply);
+            return self.refuse(key, Code::Forbidden, left(key), request, reply);
         }
         let id = request.request_id();
-        match self.windows.look(key.key_id, &key.state, id, self.now_ns) {
+        let slot = match self.windows.look(key.key_id, &key.state, id, self.now_ns) {
+            Sighting::New(slot) => slot,
             Sighting::Repeat => {
                 self.counters.repeats.add(1);
-                let allowance = key.state.peek(&key.limits, self.now_ns);
                 self.write_prices(request, reply, None);
-                let count = request.entries().len();
-                Some(self.seal(
+                let head = self.head(Code::Ok, left(key), id);
+                return self.seal(
                     reply,
                     Kind::PriceReply,
-                    count,
-                    Code::Ok,
-                    allowance,
-                    id,
+                    request.entries().len(),
+                    head,
                     Some(&key.reply),
-                ))
+                );
             }
-            Sighting::Spent | Sighting::Behind => self.refuse(key, Code::Replay, None, request, reply),
-            Sighting::TooManySessions => self.refuse(key, Code::RateLimited, None, request, reply),
-            Sighting::New(slot) => {
-                // An answer that cannot be counted must not be given.
-                if !self.meter.has_room(1) {
-                    return self.refuse(key, Code::Overloaded, None, request, reply);
-                }
-                let allowance = match key.state.acquire(&key.limits, self.now_ns, self.month_left_ms) {
-                    Ok(allowance) => allowance,
-                    Err(Exceeded::Rate(told)) => {
-                        return self.refuse(key, Code::RateLimited, Some(told), request, reply);
-                    }
-                    Err(Exceeded::Month(told)) => {
-                        return self.refuse(key, Code::Quota, Some(told), request, reply);
-                    }
+            Sighting::Spent | Sighting::Behind => {
+                return self.refuse(key, Code::Replay, left(key), request, reply);
+            }
+            Sighting::TooManySessions => {
+                let told = Allowance {
+                    remaining: 0,
+                    refill_ms: (SESSION_IDLE_NS / 1_000_000) as u32,
                 };
+                return self.refuse(key, Code::RateLimited, told, request, reply);
+            }
+        };
+        // An answer that cannot be counted must not be given.
+        if !self.meter.has_room(1) {
+            return self.refuse(key, Code::Overloaded, left(key), request, reply);
+        }
+        match key.state.acquire(&key.limits, self.now_ns, self.month_left_ms) {
+            Ok(allowance) => {
                 self.windows.count(slot, id.counter);
                 self.write_prices(request, reply, Some(key));
                 let row = self
                     .meter
                     .request(key.key_id, self.second(), Protocol::Udp, Code::Ok);
+                let head = self.head(Code::Ok, allowance, id);
                 let count = request.entries().len();
-                let answer = self.seal(
-                    reply,
-                    Kind::PriceReply,
-                    count,
-                    Code::Ok,
-                    allowance,
-                    id,
-                    Some(&key.reply),
-                );
-                Answer { row, ..answer }
+                Answer {
+                    row,
+                    ..self.seal(reply, Kind::PriceReply, count, head, Some(&key.reply))
+                }
             }
+            Err(Exceeded::Rate(told)) => self.refuse(key, Code::RateLimited, told, request, reply),
+            Err(Exceeded::Month(told)) => self.refuse(key, Code::Quota, told, request, reply),
         }
     }
 
@@ -205,15 +191,16 @@ impl Answerer<'_> {
         &mut self,
         key: &KeyEntry,
         code: Code,
-        told: Option<Allowance>,
+        told: Allowance,
         request: &RequestView<'_>,
         reply: &mut [u8; MAX_DATAGRAM],
     ) -> Answer {
-        let allowance = told.unwrap_or_else(|| key.state.peek(&key.limits, self.now_ns));
         let row = self.meter.request(key.key_id, self.second(), Protocol::Udp, code);
-        let id = request.request_id();
-        let answer = self.seal(reply, Kind::Error, 0, code, allowance, id, Some(&key.reply));
-        Answer { row, ..answer }
+        let head = self.head(code, told, request.request_id());
+        Answer {
+            row,
+            ..self.seal(reply, Kind::Error, 0, head, Some(&key.reply))
+        }
     }
 
     fn unsigned(&self, code: Code, id: RequestId, reply: &mut [u8; MAX_DATAGRAM]) -> Option<Answer> {
@@ -221,32 +208,29 @@ impl Answerer<'_> {
             self.counters.suppressed.add(1);
             return None;
         }
-        Some(self.seal(reply, Kind::Error, 0, code, UNTOLD, id, None))
+        Some(self.seal(reply, Kind::Error, 0, self.head(code, UNTOLD, id), None))
     }
 
-    #[expect(
-        clippy::too_many_arguments,
-        reason = "the header's fields, each named at the call"
-    )]
-    fn seal(
-        &self,
-        reply: &mut [u8; MAX_DATAGRAM],
-        kind: Kind,
-        count: usize,
-        code: Code,
-        allowance: Allowance,
-        request_id: RequestId,
-        key: Option<&MacKey>,
-    ) -> Answer {
-        self.counters.replied(code);
-        let Allowance { remaining, refill_ms } = allowance;
-        let head = ReplyHead {
+    const fn head(&self, code: Code, told: Allowance, request_id: RequestId) -> ReplyHead {
+        let Allowance { remaining, refill_ms } = told;
+        ReplyHead {
             code,
             remaining,
             refill_ms,
             request_id,
             clock_ns: self.now_ns,
-        };
+        }
+    }
+
+    fn seal(
+        &self,
+        reply: &mut [u8; MAX_DATAGRAM],
+        kind: Kind,
+        count: usize,
+        head: ReplyHead,
+        key: Option<&MacKey>,
+    ) -> Answer {
+        self.counters.replied(head.code);
         Answer {
             len: seal_reply(reply, kind, count, head, key).len(),
             row: None,

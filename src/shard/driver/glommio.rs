@@ -22,7 +22,10 @@ pub struct GlommioDriver {
 impl GlommioDriver {
     /// Takes a duplicate of the shard's socket. Must be called inside [`GlommioDriver::run`].
     pub fn new(socket: OwnedFd) -> Self {
-        XX
+        // SAFETY: `OwnedFd::into_raw_fd` gives up the ownership of an open descriptor, and
+        // `from_raw_fd` takes it: there is one owner at any time. It is a UDP socket.
+        let socket = unsafe { UdpSocket::from_raw_fd(socket.into_raw_fd()) };
+        Self { socket }
     }
 
     /// Runs a shard's future to its end on an executor of the calling thread, which is pinned
