@@ -7,5 +7,6 @@
 pub mod clock;
 pub mod limits;
 pub mod lpo;
+pub mod market;
 pub mod shard;
 pub mod tables;
