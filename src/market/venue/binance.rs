@@ -156,10 +156,10 @@ fn mini_ticker(data: Json<'_>, quote: &mut VenueQuote<'_>) -> Result<(), Invalid
 }
 
 fn trade<'f>(data: Json<'f>, symbol: &'f str, id: &str) -> Result<Event<'f>, Invalid> {
-    let mut trade = TradeFields::default();
+    let mut trade = TradeFields::new(false);
     for (name, value) in data.members() {
         match name {
-            "p" => trade.price = Some(field::price(value, "p")?),
+            "p" => trade.read_price(value, "p")?,
             "q" => trade.size = field::size(value, "q")?,
             "T" => trade.venue_time_ns = field::unix_millis(value, "T")?,
             "m" => {

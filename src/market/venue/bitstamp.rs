@@ -34,7 +34,7 @@ pub(super) fn parse(frame: Json<'_>, sink: &mut Sink<'_>) -> Result<(), Invalid>
     let (channel, instrument) = split(frame.get_string("channel").unwrap_or_default());
     match event {
         "trade" => trade(frame, instrument, sink),
-        "data" | "snapshot" if channel.contains("order_book") => {
+        "data" | "snapshot" if channel.ends_with("order_book_") || has_levels(frame.get("data")) => {
             // The full book of either kind has the best bid and ask in front; a change has not.
             let full = matches!(channel, "order_book_" | "detail_order_book_");
             sink(Event::Book(Book {
@@ -71,6 +71,11 @@ fn split(channel: &str) -> (&str, Option<&str>) {
     (channel, None)
 }
 
+/// Whether this is a book even though no channel says so.
+fn has_levels(data: Option<Json<'_>>) -> bool {
+    data.is_some_and(|data| data.get("bids").is_some() && data.get("asks").is_some())
+}
+
 /// What came without an event: a book or an error as REST sends them.
 fn rest(frame: Json<'_>, sink: &mut Sink<'_>) -> Result<(), Invalid> {
     if frame.get("bids").is_some() && frame.get("asks").is_some() {
@@ -92,13 +97,16 @@ fn trade<'f>(frame: Json<'f>, instrument: Option<&'f str>, sink: &mut Sink<'_>) 
         let data = frame
             .get("data")
             .ok_or(Invalid::field("data", Reason::MissingField))?;
-        let mut trade = TradeFields::default();
+        let mut trade = TradeFields::new(false);
         let (mut exact_price, mut exact_size) = (None, None);
         for (name, value) in data.members() {
             match name {
-                "price_str" => exact_price = field::price(value, "price_str")?,
+                "price_str" => {
+                    trade.read_price(value, "price_str")?;
+                    exact_price = trade.price;
+                }
                 "amount_str" => exact_size = field::size(value, "amount_str")?,
-                "price" => trade.price = Some(field::price(value, "price")?),
+                "price" => trade.read_price(value, "price")?,
                 "amount" => trade.size = field::size(value, "amount")?,
                 "microtimestamp" => trade.venue_time_ns = field::unix_micros(value, "microtimestamp")?,
                 "id" => trade.sequence = field::id(value),
@@ -112,9 +120,7 @@ fn trade<'f>(frame: Json<'f>, instrument: Option<&'f str>, sink: &mut Sink<'_>) 
                 _ => {}
             }
         }
-        if exact_price.is_some() {
-            trade.price = Some(exact_price);
-        }
+        trade.price = exact_price.or(trade.price);
         trade.size = exact_size.or(trade.size);
         trade.finish(instrument, "price_str").map(Event::Trade)
     };
@@ -293,7 +299,7 @@ mod tests {
             ..VenueQuote::new("ab")
         };
         let count = events(VENUE, frame, |i, event| {
-            assert!(i == 0 || event == Event::Quote(quote))
+            assert!(i == 0 || event == Event::Quote(quote));
         });
         assert_eq!(count, Ok(2));
     }
@@ -347,6 +353,11 @@ mod tests {
             r#"{"data":{"timestamp":"1622520011","microtimestamp":"1622520011989838","bids":[["1","0"]],"asks":[]},
                 "channel":"diff_order_book_btcusd","event":"data"}"#,
             book(Some("btcusd"), false),
+        );
+        is(
+            VENUE,
+            r#"{"event":"data","channel":"","data":{"bids":[["1","1"]],"asks":[]}}"#,
+            book(None, false),
         );
         is(
             VENUE,

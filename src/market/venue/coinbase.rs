@@ -68,7 +68,7 @@ fn exchange_ticker<'f>(frame: Json<'f>, product: &'f str) -> Result<Event<'f>, I
     quote.priced().map(Event::Quote)
 }
 
-fn exchange_subscriptions<'f>(frame: Json<'f>, sink: &mut Sink<'_>) {
+fn exchange_subscriptions(frame: Json<'_>, sink: &mut Sink<'_>) {
     let mut any = false;
     for channel in frame.get("channels").into_iter().flat_map(Json::elements) {
         // An entry is an object, or in old answers the bare name of a channel.
@@ -188,13 +188,10 @@ fn advanced_subscriptions(frame: Json<'_>, sink: &mut Sink<'_>) {
 
 /// A trade of either feed: the fields used here have the same names in both.
 fn trade<'f>(message: Json<'f>, product: &'f str, snapshot: bool) -> Result<Event<'f>, Invalid> {
-    let mut trade = TradeFields {
-        snapshot,
-        ..TradeFields::default()
-    };
+    let mut trade = TradeFields::new(snapshot);
     for (name, value) in message.members() {
         match name {
-            "price" => trade.price = Some(field::price(value, "price")?),
+            "price" => trade.read_price(value, "price")?,
             "size" => trade.size = field::size(value, "size")?,
             "time" => trade.venue_time_ns = field::rfc3339(value, "time")?,
             "trade_id" => trade.sequence = field::id(value),

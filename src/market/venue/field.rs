@@ -36,28 +36,43 @@ impl<'f> VenueQuote<'f> {
 /// A trade whose fields are still being read.
 #[derive(Default)]
 pub(super) struct TradeFields {
-    /// `None` until the field was seen; then absent or present.
-    pub(super) price: Option<Option<Decimal>>,
+    pub(super) price: Option<Decimal>,
+    has_price_field: bool,
     pub(super) size: Option<Decimal>,
     pub(super) side: Option<Side>,
     pub(super) venue_time_ns: Option<u64>,
     pub(super) sequence: Option<u64>,
-    pub(super) snapshot: bool,
+    snapshot: bool,
 }
 
 impl TradeFields {
+    pub(super) fn new(snapshot: bool) -> Self {
+        Self {
+            snapshot,
+            ..Self::default()
+        }
+    }
+
+    pub(super) fn read_price(&mut self, value: Json<'_>, field: &'static str) -> Result<(), Invalid> {
+        self.has_price_field = true;
+        self.price = price(value, field)?;
+        Ok(())
+    }
+
     /// The finished trade; `price_field` is what the venue calls its price.
     pub(super) fn finish<'f>(
         self,
         instrument: &'f str,
         price_field: &'static str,
     ) -> Result<VenueTrade<'f>, Invalid> {
-        let price = self
-            .price
-            .ok_or(Invalid::field(price_field, Reason::MissingField))?;
+        let lacking = if self.has_price_field {
+            Reason::ZeroPrice
+        } else {
+            Reason::MissingField
+        };
         Ok(VenueTrade {
             instrument,
-            price: price.ok_or(Invalid::field(price_field, Reason::ZeroPrice))?,
+            price: self.price.ok_or(Invalid::field(price_field, lacking))?,
             size: self.size,
             side: self.side,
             venue_time_ns: self.venue_time_ns,

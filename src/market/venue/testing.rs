@@ -40,6 +40,10 @@ pub(super) fn refused(venue: &str, frame: &str, reason: Reason, field: Option<&s
 }
 
 /// A number that the test writes as text.
+#[expect(
+    clippy::unnecessary_wraps,
+    reason = "the fields it is compared with are options"
+)]
 pub(super) fn dec(text: &str) -> Option<Decimal> {
     Some(Decimal::parse(text).unwrap_or_else(|error| panic!("{text}: {error}")))
 }

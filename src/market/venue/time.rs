@@ -109,9 +109,8 @@ fn fraction(text: &[u8]) -> Result<(u32, &[u8]), TimeError> {
         return Err(TimeError::Malformed);
     }
     let mut nanos = 0;
-    for place in 0..9 {
-        let digit = if place < count { digits[place] - b'0' } else { 0 };
-        nanos = nanos * 10 + u32::from(digit);
+    for digit in digits[..count].iter().chain(std::iter::repeat(&b'0')).take(9) {
+        nanos = nanos * 10 + u32::from(digit - b'0');
     }
     Ok((nanos, &digits[count..]))
 }

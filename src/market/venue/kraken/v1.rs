@@ -117,17 +117,11 @@ fn trades<'f>(payload: Json<'f>, pair: &'f str, sink: &mut Sink<'_>) {
 fn trade<'f>(element: Json<'f>, pair: &'f str) -> Result<Event<'f>, Invalid> {
     let short = Invalid::field("trade", Reason::WrongType);
     let mut fields = element.elements();
-    let price = field::price(fields.next().ok_or(short)?, "price")?;
-    let size = field::size(fields.next().ok_or(short)?, "volume")?;
-    let venue_time_ns = field::unix_seconds(fields.next().ok_or(short)?, "time")?;
-    let side = fields.next().and_then(Json::string).and_then(taker_side);
-    let trade = TradeFields {
-        price: Some(price),
-        size,
-        side,
-        venue_time_ns,
-        ..TradeFields::default()
-    };
+    let mut trade = TradeFields::new(false);
+    trade.read_price(fields.next().ok_or(short)?, "price")?;
+    trade.size = field::size(fields.next().ok_or(short)?, "volume")?;
+    trade.venue_time_ns = field::unix_seconds(fields.next().ok_or(short)?, "time")?;
+    trade.side = fields.next().and_then(Json::string).and_then(taker_side);
     trade.finish(pair, "price").map(Event::Trade)
 }
 
@@ -271,7 +265,7 @@ mod tests {
         }
         for frame in [r#"[1,{},"ticker"]"#, r#"[[],"ownTrades",{"sequence":1}]"#] {
             let count = events(VENUE, frame, |_, event| {
-                assert_eq!(event.kind(), "ignored", "{frame}")
+                assert_eq!(event.kind(), "ignored", "{frame}");
             });
             assert_eq!(
                 count,

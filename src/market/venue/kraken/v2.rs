@@ -98,13 +98,10 @@ fn ticker<'f>(element: Json<'f>, symbol: &'f str) -> Result<Event<'f>, Invalid> 
 }
 
 fn trade<'f>(element: Json<'f>, symbol: &'f str, snapshot: bool) -> Result<Event<'f>, Invalid> {
-    let mut trade = TradeFields {
-        snapshot,
-        ..TradeFields::default()
-    };
+    let mut trade = TradeFields::new(snapshot);
     for (name, value) in element.members() {
         match name {
-            "price" => trade.price = Some(field::price(value, "price")?),
+            "price" => trade.read_price(value, "price")?,
             "qty" => trade.size = field::size(value, "qty")?,
             "timestamp" => trade.venue_time_ns = field::rfc3339(value, "timestamp")?,
             "trade_id" => trade.sequence = field::id(value),
