@@ -345,7 +345,7 @@ mod tests {
         assert_eq!(counted, expected);
         assert_eq!(
             page.requests().iter().map(|r| r.latency_sum_ns).sum::<u64>(),
-            (0..5_000).sum()
+            (0..5_000).sum::<u64>()
         );
         assert_eq!(
             page.requests().iter().map(|r| r.latency_max_ns).max(),
