@@ -30,15 +30,16 @@ fn payload<'f>(data: Json<'f>, stream: Option<&'f str>, sink: &mut Sink<'_>) -> 
         return message(data, stream, sink);
     }
     // `!ticker@arr` and `!miniTicker@arr`: one message per symbol.
-    let mut elements = data.elements();
-    let Some(first) = elements.next() else {
+    if data.elements().left() == 0 {
         // In a moment without a change such an array is empty; without a stream it says nothing.
         let kind = stream.ok_or(Invalid::frame(Reason::UnknownShape))?;
         sink(Event::Ignored { kind });
         return Ok(());
-    };
-    message(first, stream, sink)?;
-    for element in elements {
+    }
+    if !data.elements().any(Json::is_object) {
+        return Err(Invalid::frame(Reason::UnknownShape));
+    }
+    for element in data.elements() {
         if let Err(invalid) = message(element, stream, sink) {
             field::emit(sink, None, Err(invalid));
         }

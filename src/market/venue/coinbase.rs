@@ -93,15 +93,22 @@ fn advanced<'f>(frame: Json<'f>, channel: &'f str, sink: &mut Sink<'_>) {
     match channel {
         "ticker" | "ticker_batch" => advanced_tickers(frame, sink),
         "market_trades" => advanced_trades(frame, sink),
-        "l2_data" => {
-            for event in events(frame) {
-                sink(book(event, event.get_string("type") == Some("snapshot")));
-            }
-        }
+        "l2_data" => advanced_books(frame, sink),
         "subscriptions" => advanced_subscriptions(frame, sink),
         "heartbeats" => sink(Event::Heartbeat),
         "status" => sink(Event::Status { text: channel }),
         _ => sink(Event::Ignored { kind: channel }),
+    }
+}
+
+fn advanced_books(frame: Json<'_>, sink: &mut Sink<'_>) {
+    let mut any = false;
+    for event in events(frame) {
+        any = true;
+        sink(book(event, event.get_string("type") == Some("snapshot")));
+    }
+    if !any {
+        field::emit(sink, None, Err(Invalid::field("events", Reason::MissingField)));
     }
 }
 
@@ -451,6 +458,20 @@ mod tests {
                 snapshot,
             };
             is(VENUE, &frame, Event::Trade(trade));
+        }
+    }
+
+    #[test]
+    fn an_advanced_frame_without_its_elements_is_refused_by_name() {
+        for (channel, field) in [
+            ("ticker", "tickers"),
+            ("market_trades", "trades"),
+            ("l2_data", "events"),
+        ] {
+            for events in ["", r#","events":[]"#, r#","events":{}"#, r#","events":null"#] {
+                let frame = format!(r#"{{"channel":"{channel}"{events}}}"#);
+                refused(VENUE, &frame, Reason::MissingField, Some(field));
+            }
         }
     }
 

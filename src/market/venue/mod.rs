@@ -131,8 +131,9 @@ impl Parser {
     /// stand in the frame.
     ///
     /// Fails when the frame as a whole is not understood (not JSON, too large, no shape the
-    /// venue documents); then `sink` was not called. A message of a known kind in which
-    /// something is wrong comes as [`Event::Invalid`], with its instrument where it has one.
+    /// venue documents); then `sink` was not called. Otherwise it was called at least once: a
+    /// message of a known kind in which something is wrong comes as [`Event::Invalid`], with its
+    /// instrument where it has one.
     pub fn parse(&mut self, venue: VenueId, frame: &[u8], sink: &mut Sink<'_>) -> Result<(), Invalid> {
         let parse = venue.spec().parse;
         self.reader.read(frame, |json| parse(json, sink))
@@ -324,19 +325,24 @@ mod tests {
             let frame = message.to_string();
             let mut parser = Parser::new();
             for venue in VenueId::all() {
-                let _ = parser.parse(venue, frame.as_bytes(), &mut |event| match event {
-                    Event::Quote(quote) => {
-                        let prices = [quote.bid, quote.ask, quote.last];
-                        assert!(prices.iter().any(Option::is_some), "{frame}");
-                        assert!(prices.iter().flatten().all(|price| price.mantissa() > 0), "{frame}");
-                        assert!(!quote.instrument.is_empty(), "{frame}");
+                let mut count = 0;
+                let result = parser.parse(venue, frame.as_bytes(), &mut |event| {
+                    count += 1;
+                    match event {
+                        Event::Quote(quote) => {
+                            let prices = [quote.bid, quote.ask, quote.last];
+                            assert!(prices.iter().any(Option::is_some), "{frame}");
+                            assert!(prices.iter().flatten().all(|price| price.mantissa() > 0), "{frame}");
+                            assert!(!quote.instrument.is_empty(), "{frame}");
+                        }
+                        Event::Trade(trade) => {
+                            assert!(trade.price.mantissa() > 0, "{frame}");
+                            assert!(!trade.instrument.is_empty(), "{frame}");
+                        }
+                        _ => {}
                     }
-                    Event::Trade(trade) => {
-                        assert!(trade.price.mantissa() > 0, "{frame}");
-                        assert!(!trade.instrument.is_empty(), "{frame}");
-                    }
-                    _ => {}
                 });
+                prop_assert_eq!(result.is_ok(), count > 0, "{} {}", venue, frame);
             }
         }
     }
