@@ -10,4 +10,6 @@ pub mod limits;
 pub mod lpo;
 pub mod shard;
 pub mod store;
+pub mod market;
+pub mod shard;
 pub mod tables;

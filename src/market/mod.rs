@@ -1,0 +1,4 @@
+//! The market: venues, their quotes, and one price made of them.
+
+pub mod decimal;
+pub mod venue;

@@ -1,0 +1,349 @@
+//! Venues: wire frames in, [`Event`]s out.
+//!
+//! Every parser here is pure: bytes in, events out, no clock, no socket. A frame may carry
+//! several events; a bad element is reported as [`Event::Invalid`] and never takes its good
+//! neighbours with it. Adding a venue means one parser file and one row in [`VENUES`].
+//!
+//! Prices and sizes keep the digits the venue sent ([`Decimal`]); instruments keep the venue's
+//! own spelling; times are taken in the unit the venue documents for the field.
+
+mod binance;
+mod bitstamp;
+mod coinbase;
+mod event;
+mod field;
+mod json;
+mod kraken;
+pub mod time;
+
+pub use event::{Ack, Book, Event, Invalid, Reason, Side, VenueError, VenueQuote, VenueTrade};
+
+use json::{Json, Reader};
+
+/// Longest frame that is parsed; the largest seen is a Coinbase book snapshot of 5 MB.
+pub const MAX_FRAME_BYTES: usize = 16 * 1024 * 1024;
+
+/// The venues, in the order of their ids.
+pub const VENUES: &[VenueSpec] = &[
+    VenueSpec {
+        name: "coinbase",
+        title: "Coinbase",
+        parse: coinbase::parse,
+    },
+    VenueSpec {
+        name: "kraken",
+        title: "Kraken",
+        parse: kraken::parse,
+    },
+    VenueSpec {
+        name: "bitstamp",
+        title: "Bitstamp",
+        parse: bitstamp::parse,
+    },
+    VenueSpec {
+        name: "binance",
+        title: "Binance",
+        parse: binance::parse,
+    },
+    VenueSpec {
+        name: "binance-us",
+        title: "Binance.US",
+        parse: binance::parse,
+    },
+];
+
+const _: () = assert!(VENUES.len() <= u8::MAX as usize, "a venue id is one byte");
+
+/// Where a parser hands its events.
+pub type Sink<'s> = dyn FnMut(Event<'_>) + 's;
+
+type Parse = for<'f> fn(Json<'f>, &mut Sink<'_>) -> Result<(), Invalid>;
+
+/// A venue: its row in [`VENUES`].
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct VenueId(u8);
+
+impl VenueId {
+    /// The venue with this index in [`VENUES`].
+    pub fn from_index(index: usize) -> Option<Self> {
+        (index < VENUES.len()).then_some(Self(index as u8))
+    }
+
+    /// The venue of this name (exact, lower case): `kraken`.
+    pub fn from_name(name: &str) -> Option<Self> {
+        Self::from_index(VENUES.iter().position(|venue| venue.name == name)?)
+    }
+
+    /// All venues.
+    pub fn all() -> impl Iterator<Item = Self> {
+        (0..VENUES.len()).filter_map(Self::from_index)
+    }
+
+    /// The index in [`VENUES`].
+    pub fn index(self) -> usize {
+        self.0.into()
+    }
+
+    /// The row in [`VENUES`].
+    pub fn spec(self) -> &'static VenueSpec {
+        &VENUES[self.index()]
+    }
+
+    /// The name used in tables, metrics and on the command line.
+    pub fn name(self) -> &'static str {
+        self.spec().name
+    }
+}
+
+impl std::fmt::Display for VenueId {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.pad(self.name())
+    }
+}
+
+/// What the table knows about a venue.
+#[derive(Debug)]
+pub struct VenueSpec {
+    /// Name in tables, metrics and on the command line.
+    pub name: &'static str,
+    /// Name for people.
+    pub title: &'static str,
+    parse: Parse,
+}
+
+/// Parses frames of any venue with one set of buffers.
+///
+/// After the first frames it allocates nothing: frames below 256 KiB reuse what is there.
+/// One parser per connection or per thread; it keeps nothing from one frame to the next.
+pub struct Parser {
+    reader: Reader,
+}
+
+impl Parser {
+    /// A parser with empty buffers.
+    pub fn new() -> Self {
+        Self {
+            reader: Reader::new(),
+        }
+    }
+
+    /// Parses one WebSocket message of `venue` and hands its events to `sink` in the order they
+    /// stand in the frame.
+    ///
+    /// Fails when the frame as a whole is not understood (not JSON, too large, no shape the
+    /// venue documents); then `sink` was not called. Otherwise it was called at least once: a
+    /// message of a known kind in which something is wrong comes as [`Event::Invalid`], with its
+    /// instrument where it has one.
+    pub fn parse(&mut self, venue: VenueId, frame: &[u8], sink: &mut Sink<'_>) -> Result<(), Invalid> {
+        let parse = venue.spec().parse;
+        self.reader.read(frame, |json| parse(json, sink))
+    }
+}
+
+impl Default for Parser {
+    fn default() -> Self {
+        Self::new()
+    }
+}
+
+impl std::fmt::Debug for Parser {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Parser").finish_non_exhaustive()
+    }
+}
+
+#[cfg(test)]
+mod testing;
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    #[test]
+    fn venues_are_found_by_name_and_names_are_unique() {
+        for venue in VenueId::all() {
+            assert_eq!(VenueId::from_name(venue.name()), Some(venue));
+            assert_eq!(VenueId::from_index(venue.index()), Some(venue));
+            assert_eq!(venue.to_string(), venue.name());
+            assert!(venue.name().bytes().all(|b| b.is_ascii_lowercase() || b == b'-'));
+        }
+        assert_eq!(VenueId::all().count(), VENUES.len());
+        assert_eq!(VenueId::from_name("Kraken"), None);
+        assert_eq!(VenueId::from_name("mtgox"), None);
+        assert_eq!(VenueId::from_index(VENUES.len()), None);
+    }
+
+    #[test]
+    fn what_no_venue_sends_is_refused_by_every_venue() {
+        let mut parser = Parser::new();
+        for venue in VenueId::all() {
+            for (frame, reason) in [
+                (&b"pong"[..], Reason::NotJson),
+                (b"", Reason::NotJson),
+                (b"{\"event\":\"\xff\"}", Reason::NotUtf8),
+                (b"1", Reason::UnknownShape),
+                (b"\"text\"", Reason::UnknownShape),
+                (b"null", Reason::UnknownShape),
+                (b"{}", Reason::UnknownShape),
+                (b"[]", Reason::UnknownShape),
+                (b"[[[]]]", Reason::UnknownShape),
+            ] {
+                let result = parser.parse(venue, frame, &mut |event| panic!("{venue}: {event:?}"));
+                assert_eq!(result, Err(Invalid::frame(reason)), "{venue} {frame:?}");
+            }
+        }
+    }
+
+    /// Names and values that steer the parsers, so that random trees reach their inner branches.
+    fn any_message() -> impl Strategy<Value = serde_json::Value> {
+        let names = proptest::sample::select(vec![
+            "type",
+            "channel",
+            "event",
+            "events",
+            "tickers",
+            "trades",
+            "data",
+            "stream",
+            "e",
+            "s",
+            "b",
+            "B",
+            "a",
+            "A",
+            "u",
+            "p",
+            "q",
+            "c",
+            "T",
+            "E",
+            "m",
+            "product_id",
+            "price",
+            "size",
+            "side",
+            "time",
+            "best_bid",
+            "symbol",
+            "bid",
+            "ask",
+            "last",
+            "qty",
+            "timestamp",
+            "method",
+            "success",
+            "error",
+            "result",
+            "id",
+            "code",
+            "msg",
+            "message",
+            "status",
+            "pair",
+            "bids",
+            "asks",
+            "microtimestamp",
+            "price_str",
+            "feed",
+            "amount_str",
+            "channelName",
+            "subscriptions",
+            "products",
+            "product_ids",
+            "lastUpdateId",
+            "sequence",
+        ]);
+        let words = proptest::sample::select(vec![
+            "ticker",
+            "trade",
+            "trades",
+            "match",
+            "last_match",
+            "snapshot",
+            "update",
+            "l2update",
+            "subscriptions",
+            "heartbeat",
+            "heartbeats",
+            "error",
+            "status",
+            "spread",
+            "book",
+            "book-10",
+            "bookTicker",
+            "aggTrade",
+            "24hrTicker",
+            "24hrMiniTicker",
+            "depthUpdate",
+            "order_book_btcusd",
+            "live_trades_btcusd",
+            "BTC-USD",
+            "market_trades",
+            "l2_data",
+            "bts:error",
+            "bts:subscription_succeeded",
+            "subscriptionStatus",
+            "",
+            "1.5",
+            "0",
+            "-1",
+            "1e999",
+            "0.-10000",
+            "NaN",
+            "2021-03-21T03:47:27.112041Z",
+            "1616297318187000",
+        ]);
+        let leaf = prop_oneof![
+            4 => words.prop_map(serde_json::Value::from),
+            1 => Just(serde_json::Value::Null),
+            1 => any::<bool>().prop_map(Into::into),
+            1 => any::<i64>().prop_map(Into::into),
+            1 => any::<f64>().prop_map(Into::into),
+            1 => ".{0,8}".prop_map(serde_json::Value::from),
+        ];
+        leaf.prop_recursive(5, 64, 8, move |inner| {
+            prop_oneof![
+                1 => proptest::collection::vec(inner.clone(), 0..6).prop_map(serde_json::Value::from),
+                2 => proptest::collection::vec((names.clone(), inner), 0..8)
+                    .prop_map(|members| members.into_iter().map(|(k, v)| (k.to_owned(), v)).collect()),
+            ]
+        })
+    }
+
+    proptest! {
+        #[test]
+        fn arbitrary_bytes_never_panic(frame in proptest::collection::vec(any::<u8>(), 0..300)) {
+            let mut parser = Parser::new();
+            for venue in VenueId::all() {
+                let _ = parser.parse(venue, &frame, &mut |event| assert!(!event.kind().is_empty()));
+            }
+        }
+
+        #[test]
+        fn arbitrary_messages_give_no_price_below_or_at_zero(message in any_message()) {
+            let frame = message.to_string();
+            let mut parser = Parser::new();
+            for venue in VenueId::all() {
+                let mut count = 0;
+                let result = parser.parse(venue, frame.as_bytes(), &mut |event| {
+                    count += 1;
+                    match event {
+                        Event::Quote(quote) => {
+                            let prices = [quote.bid, quote.ask, quote.last];
+                            assert!(prices.iter().any(Option::is_some), "{frame}");
+                            assert!(prices.iter().flatten().all(|price| price.mantissa() > 0), "{frame}");
+                            assert!(!quote.instrument.is_empty(), "{frame}");
+                        }
+                        Event::Trade(trade) => {
+                            assert!(trade.price.mantissa() > 0, "{frame}");
+                            assert!(!trade.instrument.is_empty(), "{frame}");
+                        }
+                        _ => {}
+                    }
+                });
+                prop_assert_eq!(result.is_ok(), count > 0, "{} {}", venue, frame);
+            }
+        }
+    }
+}
