@@ -6,10 +6,11 @@
 
 pub mod cli;
 pub mod clock;
+pub mod config;
+pub mod control;
 pub mod limits;
 pub mod lpo;
-pub mod shard;
-pub mod store;
 pub mod market;
 pub mod shard;
+pub mod store;
 pub mod tables;
