@@ -1,4 +1,19 @@
-//! The market: venues, their quotes, and one price made of them.
+//! The market: venues, their quotes, and one price made of them that can be explained.
 
+pub mod aggregate;
 pub mod decimal;
+pub mod engine;
+mod evaluate;
+pub mod explain;
+pub mod quote;
+pub mod recording;
+pub mod replay;
+pub mod symbol;
+mod symbol_rows;
 pub mod venue;
+
+pub use engine::MarketEngine;
+pub use explain::{Disposition, Explanation, StatusRule, VenueExplanation};
+pub use quote::{AggregatedPrice, Quote, RejectReason};
+pub use symbol::{Market, MarketId, SymbolId, SymbolSpec, SymbolTable};
+pub use symbol_rows::SymbolTableError;

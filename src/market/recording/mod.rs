@@ -1,0 +1,300 @@
+//! Recordings: what a market said, on disk, plain or gzip.
+//!
+//! Two forms are read:
+//!
+//! - **Normalised**: a first line of JSON, the header, then one quote a line, as CSV in the
+//!   header's columns or as JSON objects with the same names.
+//!
+//!   ```text
+//!   {"format":"trinity-recording","version":1,"title":"...","origin":"...","columns":["time_ms","venue","market","price","confidence"]}
+//!   1678406460000,coinbase,BTC-USD,20362.31,4.5
+//!   {"time_ms":1678406460000,"venue":"kraken","market":"XBT/USD","bid":"20361.2","ask":"20361.3"}
+//!   ```
+//!
+//!   Columns: `time_ms` or `time_ns` (receive time, Unix), `venue`, `market` (the venue's
+//!   spelling), and any of `bid`, `ask`, `price` (or `last`), `confidence`, `venue_time_ms`,
+//!   `venue_time_ns`, `sequence`; empty means not told. The header may set `max_age_ms` and
+//!   `hard_age_ms` for all symbols and bring `symbols` of its own, rows in the format of the
+//!   built-in `symbols.txt`.
+//!
+//! - **Raw**: venue frames in JSON lines, cryptofeed's corpus envelope
+//!   (`{"t":"recv","conn":..,"ts":<unix s>,"data":"<frame>"}`) or the shorter
+//!   `{"ts_ns":..,"data":..}`. They go through the venues' own parsers.
+//!
+//! A damaged line is named, skipped and counted. A file that breaks off is played as far as it
+//! reads, and the error is reported. Memory is bounded by one line.
+
+mod lines;
+mod normalised;
+mod raw;
+mod reader;
+
+use std::fs::File;
+use std::io;
+use std::path::{Path, PathBuf};
+use std::str::FromStr;
+
+use serde::Deserialize;
+
+use super::symbol::SymbolTable;
+use super::symbol_rows::SymbolTableError;
+use super::venue::VenueId;
+use lines::{Line, Lines};
+use normalised::Column;
+
+pub use lines::MAX_LINE_BYTES;
+pub use reader::{Reader, ReaderStats, Record};
+
+/// The `format` of a normalised recording's header.
+pub const FORMAT: &str = "trinity-recording";
+/// The `version` this program reads and writes.
+pub const VERSION: u32 = 1;
+
+/// Lines looked at to find out what a raw recording is, before it is called none.
+const PROBE_LINES: usize = 100;
+
+/// The USDC depeg of 10 and 11 March 2023 in one-minute closes: what the project ships.
+const SHIPPED: &[u8] = include_bytes!("../recordings/usdc-depeg-2023-03.csv.gz");
+
+/// A recording that was opened and recognised. Reading starts over as often as asked.
+#[derive(Debug, Clone)]
+pub struct Recording {
+    source: Source,
+    header: Header,
+    form: Form,
+}
+
+/// What a recording says about itself; raw ones say nothing.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Deserialize)]
+pub struct Header {
+    /// What it shows.
+    #[serde(default)]
+    pub title: String,
+    /// Where the figures come from.
+    #[serde(default)]
+    pub origin: String,
+    /// Under which terms.
+    #[serde(default)]
+    pub licence_note: String,
+    /// Max age of every symbol while it plays.
+    pub max_age_ms: Option<u32>,
+    /// Hard age of every symbol while it plays.
+    pub hard_age_ms: Option<u32>,
+    /// Symbol rows to add to the built-in ones, or to replace them.
+    #[serde(default)]
+    pub symbols: Vec<String>,
+}
+
+/// Why a recording cannot be played.
+#[derive(Debug, thiserror::Error)]
+pub enum RecordingError {
+    /// It cannot be opened or read at all.
+    #[error("cannot read the recording {name}: {error}")]
+    Io {
+        /// Which recording.
+        name: String,
+        /// What the system said.
+        error: io::Error,
+    },
+    /// It is none, or of a form this program does not know.
+    #[error("{name}, line {line}: {problem}")]
+    Form {
+        /// Which recording.
+        name: String,
+        /// Where.
+        line: u64,
+        /// What is wrong and what would be right.
+        problem: String,
+    },
+    /// Its own symbol rows do not make a table.
+    #[error("symbols of the recording {name}: {error}")]
+    Symbols {
+        /// Which recording.
+        name: String,
+        /// What is wrong.
+        error: SymbolTableError,
+    },
+}
+
+#[derive(Debug, Clone)]
+enum Source {
+    File(PathBuf),
+    Bytes {
+        name: &'static str,
+        bytes: &'static [u8],
+    },
+}
+
+#[derive(Debug, Clone)]
+enum Form {
+    Normalised { columns: Vec<Column> },
+    Raw { path_venue: Option<VenueId> },
+}
+
+#[derive(Deserialize)]
+struct Probe {
+    format: Option<String>,
+    version: Option<u32>,
+    columns: Option<Vec<String>>,
+    t: Option<String>,
+    ts_ns: Option<u64>,
+}
+
+impl Recording {
+    /// The recording that comes with the program.
+    pub fn shipped() -> Self {
+        Self::from_source(Source::Bytes {
+            name: "usdc-depeg-2023-03",
+            bytes: SHIPPED,
+        })
+        .expect("the shipped recording is part of the program and is checked by its tests")
+    }
+
+    /// Opens a file and finds out what it is.
+    pub fn open(path: &Path) -> Result<Self, RecordingError> {
+        Self::from_source(Source::File(path.to_owned()))
+    }
+
+    /// Its file or name, for messages.
+    pub fn name(&self) -> String {
+        self.source.name()
+    }
+
+    /// What it says about itself.
+    pub fn header(&self) -> &Header {
+        &self.header
+    }
+
+    /// The table to play it with: the built-in rows, its own, and its age limits.
+    pub fn symbol_table(&self) -> Result<SymbolTable, RecordingError> {
+        let build = || -> Result<SymbolTable, SymbolTableError> {
+            let rows = self.header.symbols.join("\n");
+            SymbolTable::builder()?
+                .rows("symbols of the recording", &rows)?
+                .ages(self.header.max_age_ms, self.header.hard_age_ms)
+                .build()
+        };
+        build().map_err(|error| RecordingError::Symbols {
+            name: self.name(),
+            error,
+        })
+    }
+
+    /// Reads it from its beginning.
+    pub fn read(&self) -> Result<Reader, RecordingError> {
+        let mut lines = self.source.lines()?;
+        let rows = match &self.form {
+            Form::Normalised { columns } => {
+                // The header was understood when the recording was opened.
+                self.source.try_io(lines.next().map(drop))?;
+                reader::Rows::Normalised(columns.clone())
+            }
+            Form::Raw { path_venue } => reader::Rows::Raw(Box::new(raw::Frames::new(*path_venue))),
+        };
+        Ok(Reader::new(self.name(), lines, rows))
+    }
+
+    fn from_source(source: Source) -> Result<Self, RecordingError> {
+        let mut lines = source.lines()?;
+        for _ in 0..PROBE_LINES {
+            let line = source.try_io(lines.next())?;
+            let text = match line {
+                None => break,
+                Some(Line::TooLong) => continue,
+                Some(Line::Text { text, .. }) => text,
+            };
+            let Ok(probe) = serde_json::from_slice::<Probe>(text) else {
+                continue;
+            };
+            if probe.format.is_some() {
+                let header = text.to_vec();
+                return Self::normalised(source, &probe, &header, lines.number());
+            }
+            if probe.t.is_some() || probe.ts_ns.is_some() {
+                let path_venue = source.venue()?;
+                return Ok(Self {
+                    source,
+                    header: Header::default(),
+                    form: Form::Raw { path_venue },
+                });
+            }
+        }
+        let problem = format!(
+            "not a recording: it begins neither with a header {{\"format\":\"{FORMAT}\",..}} \
+             nor with frames {{\"t\":\"recv\",\"ts\":..,\"data\":..}}"
+        );
+        Err(source.form_error(1, problem))
+    }
+
+    fn normalised(source: Source, probe: &Probe, header: &[u8], line: u64) -> Result<Self, RecordingError> {
+        if probe.format.as_deref() != Some(FORMAT) {
+            let found = probe.format.as_deref().unwrap_or_default();
+            return Err(source.form_error(line, format!("format is `{found}`, not `{FORMAT}`")));
+        }
+        if line != 1 {
+            return Err(source.form_error(line, "the header must be the first line".to_owned()));
+        }
+        if probe.version != Some(VERSION) {
+            let found = probe
+                .version
+                .map_or("none".to_owned(), |version| version.to_string());
+            return Err(source.form_error(
+                line,
+                format!("version is {found}; this program reads version {VERSION}"),
+            ));
+        }
+        let header = serde_json::from_slice(header)
+            .map_err(|error| source.form_error(line, format!("the header is not understood: {error}")))?;
+        let columns = match &probe.columns {
+            None => Column::DEFAULT.to_vec(),
+            Some(names) => names
+                .iter()
+                .map(|name| Column::from_str(name))
+                .collect::<Result<_, _>>()
+                .map_err(|problem| source.form_error(line, problem))?,
+        };
+        Ok(Self {
+            source,
+            header,
+            form: Form::Normalised { columns },
+        })
+    }
+}
+
+impl Source {
+    fn name(&self) -> String {
+        match self {
+            Self::File(path) => path.display().to_string(),
+            Self::Bytes { name, .. } => (*name).to_owned(),
+        }
+    }
+
+    fn lines(&self) -> Result<Lines, RecordingError> {
+        self.try_io(match self {
+            Self::File(path) => File::open(path).and_then(Lines::new),
+            Self::Bytes { bytes, .. } => Lines::new(io::Cursor::new(*bytes)),
+        })
+    }
+
+    fn venue(&self) -> Result<Option<VenueId>, RecordingError> {
+        match self {
+            Self::File(path) => raw::venue_of_path(path).map_err(|problem| self.form_error(1, problem)),
+            Self::Bytes { .. } => Ok(None),
+        }
+    }
+
+    fn try_io<T>(&self, result: io::Result<T>) -> Result<T, RecordingError> {
+        result.map_err(|error| RecordingError::Io {
+            name: self.name(),
+            error,
+        })
+    }
+
+    fn form_error(&self, line: u64, problem: String) -> RecordingError {
+        RecordingError::Form {
+            name: self.name(),
+            line,
+            problem,
+        }
+    }
+}
