@@ -112,7 +112,9 @@ pub struct Config {
 #[derive(Debug, PartialEq, Eq, thiserror::Error)]
 pub enum ConfigError {
     /// The live market is not there yet.
-    #[error("--market live arrives with the market issue; this version serves recordings: use --market replay")]
+    #[error(
+        "--market live arrives with the market issue; this version serves recordings: use --market replay"
+    )]
     LiveMarket,
     /// A setting of a later version.
     #[error(
@@ -156,7 +158,10 @@ impl Config {
             "development" | "test" | "" => false,
             other => return Err(ConfigError::Environment(other.to_owned())),
         };
-        for (name, value) in [("MEMORYDB_URL", &args.memorydb_url), ("AURORA_URL", &args.aurora_url)] {
+        for (name, value) in [
+            ("MEMORYDB_URL", &args.memorydb_url),
+            ("AURORA_URL", &args.aurora_url),
+        ] {
             if value.as_ref().is_some_and(|url| !url.is_empty()) {
                 return Err(ConfigError::Reserved(name));
             }
@@ -165,7 +170,10 @@ impl Config {
             None | Some("" | "APP_SERVER") => {}
             Some(other) => return Err(ConfigError::Role(other.to_owned())),
         }
-        if args.shards.is_some_and(|shards| shards == 0 || shards > MAX_SHARDS) {
+        if args
+            .shards
+            .is_some_and(|shards| shards == 0 || shards > MAX_SHARDS)
+        {
             return Err(ConfigError::Shards);
         }
         let name = &args.cluster_node;
@@ -264,7 +272,10 @@ mod tests {
 
     #[test]
     fn what_this_version_cannot_honour_is_refused_by_name() {
-        assert_eq!(config(&["--market", "live"]).expect_err("later"), ConfigError::LiveMarket);
+        assert_eq!(
+            config(&["--market", "live"]).expect_err("later"),
+            ConfigError::LiveMarket
+        );
         assert_eq!(
             config(&["--aurora-url", "db.example"]).expect_err("later"),
             ConfigError::Reserved("AURORA_URL")
@@ -287,8 +298,14 @@ mod tests {
             config(&["--tcp-port-ops", "8080"]).expect_err("twice"),
             ConfigError::SharedPort(8080)
         );
-        assert_eq!(config(&["--cluster-node", "a b"]).expect_err("space"), ConfigError::Node);
-        assert!(matches!(config(&["--node-env", "prod"]), Err(ConfigError::Environment(_))));
+        assert_eq!(
+            config(&["--cluster-node", "a b"]).expect_err("space"),
+            ConfigError::Node
+        );
+        assert!(matches!(
+            config(&["--node-env", "prod"]),
+            Err(ConfigError::Environment(_))
+        ));
         assert!(Line::try_parse_from(["serve", "--market", "replay:"]).is_err());
         assert!(Line::try_parse_from(["serve", "--market", "nonsense"]).is_err());
         assert!(Line::try_parse_from(["serve", "--speed", "0"]).is_err());

@@ -33,7 +33,12 @@ pub struct QueryArgs {
 #[derive(Clone, Debug, Args)]
 pub(super) struct LinkArgs {
     /// The server's host and UDP port
-    #[arg(long, env = "TRINITY_SERVER", default_value = "127.0.0.1:2679", value_name = "HOST:PORT")]
+    #[arg(
+        long,
+        env = "TRINITY_SERVER",
+        default_value = "127.0.0.1:2679",
+        value_name = "HOST:PORT"
+    )]
     server: String,
     /// File that holds the API key [default: demo.key in the data directory]
     #[arg(long, env = "TRINITY_KEY_FILE", value_name = "FILE")]
@@ -73,7 +78,10 @@ impl LinkArgs {
     pub(super) fn connect(&self) -> anyhow::Result<Client> {
         let fallback = self.data_dir.join("demo.key");
         let key = read_key(self.key_file.as_deref().unwrap_or(&fallback))?;
-        let config = ClientConfig { timeout: Duration::from_millis(self.timeout_ms), ..ClientConfig::default() };
+        let config = ClientConfig {
+            timeout: Duration::from_millis(self.timeout_ms),
+            ..ClientConfig::default()
+        };
         Ok(Client::connect(&self.server, &key, config)?)
     }
 
@@ -89,18 +97,25 @@ fn read_key(path: &Path) -> anyhow::Result<ApiKey> {
             path.display()
         )
     })?;
-    text.parse().with_context(|| format!("{} holds no usable API key", path.display()))
+    text.parse()
+        .with_context(|| format!("{} holds no usable API key", path.display()))
 }
 
 pub(super) fn read_symbols(names: &[String]) -> anyhow::Result<Vec<Symbol>> {
-    names.iter().map(|name| Symbol::from_any_case(name).with_context(|| format!("symbol {name:?}"))).collect()
+    names
+        .iter()
+        .map(|name| Symbol::from_any_case(name).with_context(|| format!("symbol {name:?}")))
+        .collect()
 }
 
 /// Runs the command; prices go to `out`. The number is the exit code.
 pub fn run(args: &QueryArgs, out: &mut dyn Write) -> anyhow::Result<u8> {
     let queries: Vec<_> = read_symbols(&args.symbols)?
         .into_iter()
-        .map(|symbol| PriceQuery { symbol, max_age_ms: args.max_age_ms })
+        .map(|symbol| PriceQuery {
+            symbol,
+            max_age_ms: args.max_age_ms,
+        })
         .collect();
     let mut client = args.link.connect()?;
     let reply = client.prices(&queries)?;
@@ -120,14 +135,26 @@ pub fn run(args: &QueryArgs, out: &mut dyn Write) -> anyhow::Result<u8> {
     }
     out.flush()?;
     if reply.prices.len() != queries.len() {
-        bail!("the server answered {} of {} symbols", reply.prices.len(), queries.len());
+        bail!(
+            "the server answered {} of {} symbols",
+            reply.prices.len(),
+            queries.len()
+        );
     }
-    Ok(if reply.prices.iter().all(|price| price.status.has_value()) { 0 } else { NO_PRICE })
+    Ok(if reply.prices.iter().all(|price| price.status.has_value()) {
+        0
+    } else {
+        NO_PRICE
+    })
 }
 
 fn row(table: &mut Table, price: &SymbolPrice) {
     let text = |value: Option<trinity_protocol::DecimalText>| value.map_or("-".to_owned(), |v| v.to_string());
-    let published = if price.status.has_value() { exact_time(price.publish_time_ns) } else { "-".to_owned() };
+    let published = if price.status.has_value() {
+        exact_time(price.publish_time_ns)
+    } else {
+        "-".to_owned()
+    };
     let notes: Vec<_> = price.flags.names().map(|name| name.replace('_', " ")).collect();
     table.row([
         price.symbol.as_str(),

@@ -39,7 +39,10 @@ struct Seen {
 /// Runs the command on standard output: a screen that redraws itself on a terminal, one line
 /// per change elsewhere. SIGINT ends it.
 pub fn run(args: &WatchArgs) -> anyhow::Result<()> {
-    let queries: Vec<_> = read_symbols(&args.symbols)?.into_iter().map(PriceQuery::new).collect();
+    let queries: Vec<_> = read_symbols(&args.symbols)?
+        .into_iter()
+        .map(PriceQuery::new)
+        .collect();
     let mut client = args.link.connect()?;
     let mut out = std::io::stdout().lock();
     let screen = out.is_terminal();
@@ -80,21 +83,33 @@ fn draw(
     drawn: u16,
 ) -> std::io::Result<u16> {
     if drawn > 0 {
-        queue!(out, cursor::MoveToPreviousLine(drawn), terminal::Clear(terminal::ClearType::FromCursorDown))?;
+        queue!(
+            out,
+            cursor::MoveToPreviousLine(drawn),
+            terminal::Clear(terminal::ClearType::FromCursorDown)
+        )?;
     }
     let replayed = reply.prices.iter().find(|price| is_replayed(price));
-    let note = replayed.map_or(String::new(), |p| format!("  (a recording: {})", short_time(p.publish_time_ns)));
+    let note = replayed.map_or(String::new(), |p| {
+        format!("  (a recording: {})", short_time(p.publish_time_ns))
+    });
     writeln!(out, "{}{note}", client.server())?;
     for (price, seen) in reply.prices.iter().zip(seen) {
         let text = price.price().map_or("-".to_owned(), |text| text.to_string());
-        let band = price.confidence_text().map_or(String::new(), |text| format!("+/- {text}"));
+        let band = price
+            .confidence_text()
+            .map_or(String::new(), |text| format!("+/- {text}"));
         let (arrow, colour) = match price.mantissa.cmp(&seen.mantissa) {
             _ if seen.sequence == 0 || price.sequence == seen.sequence => (' ', Color::Reset),
             std::cmp::Ordering::Greater => ('\u{25b2}', Color::Green),
             std::cmp::Ordering::Less => ('\u{25bc}', Color::Red),
             std::cmp::Ordering::Equal => (' ', Color::Reset),
         };
-        let status = if price.status == PriceStatus::Live { Color::Green } else { Color::Yellow };
+        let status = if price.status == PriceStatus::Live {
+            Color::Green
+        } else {
+            Color::Yellow
+        };
         writeln!(
             out,
             "{:<16} {} {} {:<24} {:<15} {}",
@@ -116,7 +131,11 @@ fn write_changes(out: &mut impl Write, reply: &PriceReply, seen: &[Seen]) -> std
         if Seen::of(price) != *seen {
             let text = price.price().map_or("-".to_owned(), |text| text.to_string());
             let at = short_time(price.publish_time_ns);
-            writeln!(out, "{} {text} {} {} {at}", price.symbol, price.status, price.sequence)?;
+            writeln!(
+                out,
+                "{} {text} {} {} {at}",
+                price.symbol, price.status, price.sequence
+            )?;
         }
     }
     Ok(())
@@ -124,6 +143,10 @@ fn write_changes(out: &mut impl Write, reply: &PriceReply, seen: &[Seen]) -> std
 
 impl Seen {
     fn of(price: &SymbolPrice) -> Self {
-        Self { mantissa: price.mantissa, sequence: price.sequence, status: Some(price.status) }
+        Self {
+            mantissa: price.mantissa,
+            sequence: price.sequence,
+            status: Some(price.status),
+        }
     }
 }

@@ -6,10 +6,13 @@ use jiff::{Timestamp, ToSpan};
 /// When the UTC month of `now_ns` ends, Unix nanoseconds.
 pub fn month_end_ns(now_ns: u64) -> u64 {
     let start = crate::store::month_start(now_ns / 1_000_000_000);
-    let end = i64::try_from(start).ok().and_then(|second| Timestamp::from_second(second).ok()).and_then(|at| {
-        at.to_zoned(TimeZone::UTC).checked_add(1.month()).ok()
-    });
-    end.map_or(u64::MAX, |end| u64::try_from(end.timestamp().as_nanosecond()).unwrap_or(u64::MAX))
+    let end = i64::try_from(start)
+        .ok()
+        .and_then(|second| Timestamp::from_second(second).ok())
+        .and_then(|at| at.to_zoned(TimeZone::UTC).checked_add(1.month()).ok());
+    end.map_or(u64::MAX, |end| {
+        u64::try_from(end.timestamp().as_nanosecond()).unwrap_or(u64::MAX)
+    })
 }
 
 #[cfg(test)]

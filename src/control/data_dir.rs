@@ -26,16 +26,23 @@ impl DataDir {
             .recursive(true)
             .mode(0o700)
             .create(path)
-            .with_context(|| format!("cannot make the data directory {shown}: choose another with --data-dir"))?;
+            .with_context(|| {
+                format!("cannot make the data directory {shown}: choose another with --data-dir")
+            })?;
         let lock = fs::OpenOptions::new()
             .create(true)
             .write(true)
             .truncate(false)
             .mode(0o600)
             .open(path.join(LOCK_FILE))
-            .with_context(|| format!("cannot write to the data directory {shown}: choose another with --data-dir"))?;
+            .with_context(|| {
+                format!("cannot write to the data directory {shown}: choose another with --data-dir")
+            })?;
         match lock.try_lock() {
-            Ok(()) => Ok(Self { path: path.to_owned(), _lock: lock }),
+            Ok(()) => Ok(Self {
+                path: path.to_owned(),
+                _lock: lock,
+            }),
             Err(TryLockError::WouldBlock) => bail!(
                 "another server is using the data directory {shown}: stop it, or give this one its own with --data-dir"
             ),
@@ -58,8 +65,12 @@ impl DataDir {
     /// Writes the demo key, readable by its owner only. The file appears whole or not at all.
     pub fn write_demo_key(&self, text: &str) -> io::Result<()> {
         let draft = self.path.join("demo.key.new");
-        let mut file =
-            fs::OpenOptions::new().create(true).write(true).truncate(true).mode(0o600).open(&draft)?;
+        let mut file = fs::OpenOptions::new()
+            .create(true)
+            .write(true)
+            .truncate(true)
+            .mode(0o600)
+            .open(&draft)?;
         writeln!(file, "{text}")?;
         file.sync_all()?;
         fs::rename(draft, self.demo_key_path())
@@ -78,7 +89,10 @@ mod tests {
         let path = dir.path().join("data");
         let first = DataDir::open(&path).expect("free");
         let refused = DataDir::open(&path).expect_err("taken").to_string();
-        assert!(refused.contains("another server") && refused.contains("--data-dir"), "{refused}");
+        assert!(
+            refused.contains("another server") && refused.contains("--data-dir"),
+            "{refused}"
+        );
         drop(first);
         DataDir::open(&path).expect("free again");
     }
@@ -90,6 +104,9 @@ mod tests {
         data.write_demo_key("tb_live_x").expect("written");
         let path = data.demo_key_path();
         assert_eq!(fs::read_to_string(&path).expect("there"), "tb_live_x\n");
-        assert_eq!(fs::metadata(&path).expect("there").permissions().mode() & 0o777, 0o600);
+        assert_eq!(
+            fs::metadata(&path).expect("there").permissions().mode() & 0o777,
+            0o600
+        );
     }
 }

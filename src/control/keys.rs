@@ -26,7 +26,14 @@ impl KeySync {
     /// An empty table until the first [`KeySync::reload`].
     pub fn new(ledger: Arc<dyn Ledger>) -> Self {
         let table = Arc::new(ArcSwap::from_pointee(KeyTable::default()));
-        Self { ledger, table, stamp: None, states: HashMap::new(), month: 0, retired: Vec::new() }
+        Self {
+            ledger,
+            table,
+            stamp: None,
+            states: HashMap::new(),
+            month: 0,
+            retired: Vec::new(),
+        }
     }
 
     /// The table that shards look keys up in.
@@ -86,7 +93,10 @@ impl KeySync {
 
 impl std::fmt::Debug for KeySync {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("KeySync").field("stamp", &self.stamp).field("keys", &self.states.len()).finish_non_exhaustive()
+        f.debug_struct("KeySync")
+            .field("stamp", &self.stamp)
+            .field("keys", &self.states.len())
+            .finish_non_exhaustive()
     }
 }
 
@@ -100,7 +110,10 @@ mod tests {
     #[test]
     fn keys_come_go_and_keep_what_they_used() {
         let dir = tempfile::tempdir().expect("a directory");
-        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().expect("a runtime");
+        let runtime = tokio::runtime::Builder::new_current_thread()
+            .enable_all()
+            .build()
+            .expect("a runtime");
         runtime.block_on(async {
             let ledger = Arc::new(SqliteLedger::open_or_create(dir.path()).await.expect("opened"));
             let mut sync = KeySync::new(Arc::clone(&ledger) as _);
@@ -109,7 +122,11 @@ mod tests {
 
             // Another process makes a key and bills two requests to it.
             let other = SqliteLedger::open_existing(dir.path()).await.expect("opened");
-            let new = NewAccount { name: "a".into(), tier: "free".into(), created_at_ns: NOW };
+            let new = NewAccount {
+                name: "a".into(),
+                tier: "free".into(),
+                created_at_ns: NOW,
+            };
             let account = other.create_account(new).await.expect("made");
             let (key, _) = issue_key(&other, account.id, "k", NOW, None).await.expect("made");
             let row = UsageRow {
@@ -121,7 +138,12 @@ mod tests {
                 latency_sum_ns: 0,
                 latency_max_ns: 0,
             };
-            let id = FlushId { node: "n".into(), boot: 1, shard: 0, sequence: 0 };
+            let id = FlushId {
+                node: "n".into(),
+                boot: 1,
+                shard: 0,
+                sequence: 0,
+            };
             other.flush_usage(&id, &[row], &[]).await.expect("flushed");
 
             assert!(sync.poll(NOW).await.expect("readable"));
@@ -138,7 +160,9 @@ mod tests {
             assert!(!entry.is_usable(NOW));
             assert_eq!(entry.state.month_used(), 3, "carried over");
 
-            sync.poll(NOW + 40 * 86_400 * 1_000_000_000).await.expect("readable");
+            sync.poll(NOW + 40 * 86_400 * 1_000_000_000)
+                .await
+                .expect("readable");
             assert_eq!(entry.state.month_used(), 0, "a new month");
         });
     }

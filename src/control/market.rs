@@ -3,7 +3,6 @@
 //! This is the tables' one writer. A price is visible to every shard and HTTP worker the
 //! moment it is written; nobody is woken for it.
 
-use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread;
 use std::time::Duration;
@@ -34,7 +33,10 @@ pub struct Publisher {
 /// The names that the price tables know, from the market's symbols.
 pub fn names(table: &SymbolTable) -> anyhow::Result<SymbolNames> {
     let canonical = table.symbols().map(|(_, spec)| spec.name).collect();
-    let aliases: Vec<_> = table.names().map(|(name, id)| (name, SymbolIndex(id.0))).collect();
+    let aliases: Vec<_> = table
+        .names()
+        .map(|(name, id)| (name, SymbolIndex(id.0)))
+        .collect();
     Ok(SymbolNames::new(canonical, &aliases)?)
 }
 
@@ -45,7 +47,12 @@ impl Publisher {
             .symbols()
             .map(|(_, spec)| (wall_ms(spec.max_age_ms, speed), wall_ms(spec.hard_age_ms, speed)))
             .collect();
-        Self { writer, last: vec![(0, PriceStatus::NoPrice); ages_ms.len()], ages_ms, speed }
+        Self {
+            writer,
+            last: vec![(0, PriceStatus::NoPrice); ages_ms.len()],
+            ages_ms,
+            speed,
+        }
     }
 
     /// Publishes a price that the market formed when its own clock showed `market_ns`.
@@ -118,8 +125,17 @@ pub fn replay(
             }
         }
         over = player.next_due().is_none();
-        report(player, Progress { wall_ns, market_ns, over });
-        let wait = player.next_due().map_or(NAP, |due| Duration::from_nanos(due.saturating_sub(clock::unix_nanos())));
+        report(
+            player,
+            Progress {
+                wall_ns,
+                market_ns,
+                over,
+            },
+        );
+        let wait = player.next_due().map_or(NAP, |due| {
+            Duration::from_nanos(due.saturating_sub(clock::unix_nanos()))
+        });
         if !wait.is_zero() {
             thread::park_timeout(wait.min(NAP));
         }

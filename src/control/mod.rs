@@ -5,6 +5,7 @@
 
 pub mod calendar;
 pub mod data_dir;
+pub mod demo;
 pub mod keys;
 pub mod market;
 pub mod supervise;

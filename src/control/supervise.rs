@@ -74,7 +74,10 @@ mod tests {
             1 => panic!("second run panics"),
             _ => Ok(()),
         };
-        spawn("test", Stop::default(), task).expect("spawned").join().expect("the supervisor never panics");
+        spawn("test", Stop::default(), task)
+            .expect("spawned")
+            .join()
+            .expect("the supervisor never panics");
         assert_eq!(runs.load(Ordering::Relaxed), 3);
     }
 

@@ -9,8 +9,8 @@ use std::sync::Arc;
 
 use trinity_protocol::Symbol;
 
-use crate::store::{self, FlushId, Ledger, StoreError};
-use crate::tables::meter::{MeterPages, Protocol, UsagePage};
+use crate::store::{self, FlushId, Ledger, StoreError, SymbolUsageRow, UsageRow};
+use crate::tables::meter::{MeterPages, Protocol, RequestRow, SymbolRow, UsagePage};
 use crate::tables::prices::SymbolNames;
 
 /// Takes pages of all meters and flushes them.
@@ -26,7 +26,15 @@ struct MeterState {
     pages: MeterPages,
     sequence: u64,
     /// Taken from the ring, not yet in the ledger; oldest first.
-    waiting: VecDeque<Box<UsagePage>>,
+    waiting: VecDeque<Waiting>,
+}
+
+/// A page and its rows as the ledger takes them. The page is held back until they are there,
+/// which bounds what can wait.
+struct Waiting {
+    page: Box<UsagePage>,
+    usage: Vec<UsageRow>,
+    symbols: Vec<SymbolUsageRow>,
 }
 
 /// What one round did.
@@ -53,10 +61,20 @@ impl UsageFlush {
     ) -> Self {
         let meters = meters
             .into_iter()
-            .map(|pages| MeterState { pages, sequence: 0, waiting: VecDeque::new() })
+            .map(|pages| MeterState {
+                pages,
+                sequence: 0,
+                waiting: VecDeque::new(),
+            })
             .collect();
         // Flush ids are stored as signed integers.
-        Self { ledger, names, node, boot: boot >> 1, meters }
+        Self {
+            ledger,
+            names,
+            node,
+            boot: boot >> 1,
+            meters,
+        }
     }
 
     /// Flushes everything that is closed. The first error ends the round; what waits is tried
@@ -66,7 +84,10 @@ impl UsageFlush {
         let mut result = Ok(());
         for index in 0..self.meters.len() {
             while let Some(page) = self.meters[index].pages.take() {
-                self.meters[index].waiting.push_back(page);
+                let (usage, symbols) = (usage_rows(&page), symbol_rows(&page, &self.names));
+                self.meters[index]
+                    .waiting
+                    .push_back(Waiting { page, usage, symbols });
             }
             while result.is_ok() && !self.meters[index].waiting.is_empty() {
                 result = self.flush_oldest(index, &mut flushed).await;
@@ -78,48 +99,86 @@ impl UsageFlush {
 
     /// Requests that were taken from the meters but are not in the ledger.
     pub fn unflushed(&self) -> u64 {
-        let pages = self.meters.iter().flat_map(|meter| &meter.waiting);
-        pages.flat_map(|page| page.requests()).map(|row| row.count).sum()
+        self.waiting_rows().map(|row| row.count).sum()
     }
 
-    /// The second of the oldest request that is not in the ledger.
+    /// The second of the oldest request that was taken but is not in the ledger.
     pub fn oldest_unflushed(&self) -> Option<u64> {
-        let pages = self.meters.iter().flat_map(|meter| &meter.waiting);
-        pages.flat_map(|page| page.requests()).map(|row| u64::from(row.second)).min()
+        self.waiting_rows().map(|row| row.second).min()
+    }
+
+    fn waiting_rows(&self) -> impl Iterator<Item = &UsageRow> {
+        self.meters
+            .iter()
+            .flat_map(|meter| &meter.waiting)
+            .flat_map(|waiting| &waiting.usage)
     }
 
     async fn flush_oldest(&mut self, index: usize, flushed: &mut Flushed) -> Result<(), StoreError> {
-        let meter = &self.meters[index];
-        let Some(page) = meter.waiting.front() else { return Ok(()) };
+        let meter = &mut self.meters[index];
         let id = FlushId {
             node: self.node.clone(),
             boot: self.boot,
             shard: index as u32,
             sequence: meter.sequence,
         };
-        let usage = usage_rows(page);
-        let symbols = symbol_rows(page, &self.names);
-        self.ledger.flush_usage(&id, &usage, &symbols).await?;
+        let Some(oldest) = meter.waiting.front_mut() else {
+            return Ok(());
+        };
+        match self.ledger.flush_usage(&id, &oldest.usage, &oldest.symbols).await {
+            Ok(_) => {}
+            // Nothing of the flush was applied. One row must not hold up all others: it is
+            // reported and set aside, and the rest goes under a new id.
+            Err(StoreError::InvalidRow { index, why }) => {
+                oldest.set_aside(index, why);
+                meter.sequence += 1;
+                return Ok(());
+            }
+            Err(error) => return Err(error),
+        }
         flushed.pages += 1;
-        flushed.rows += usage.len() as u64;
-        flushed.requests += usage.iter().map(|row| row.count).sum::<u64>();
-        let meter = &mut self.meters[index];
+        flushed.rows += oldest.usage.len() as u64;
+        flushed.requests += oldest.usage.iter().map(|row| row.count).sum::<u64>();
         meter.sequence += 1;
-        if let Some(page) = meter.waiting.pop_front() {
-            meter.pages.give_back(page);
+        if let Some(done) = meter.waiting.pop_front() {
+            meter.pages.give_back(done.page);
         }
         Ok(())
     }
 }
 
-impl std::fmt::Debug for UsageFlush {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("UsageFlush").field("node", &self.node).field("boot", &self.boot).finish_non_exhaustive()
+impl Waiting {
+    /// Takes a row out by the ledger's count: request rows first, then symbol rows.
+    fn set_aside(&mut self, index: usize, why: &'static str) {
+        if index < self.usage.len() {
+            let row = self.usage.remove(index);
+            tracing::error!(
+                ?row,
+                why,
+                "the ledger cannot hold this usage row; it is not billed"
+            );
+        } else if index - self.usage.len() < self.symbols.len() {
+            let row = self.symbols.remove(index - self.usage.len());
+            tracing::error!(
+                ?row,
+                why,
+                "the ledger cannot hold this symbol row; its detail is lost"
+            );
+        }
     }
 }
 
-fn usage_rows(page: &UsagePage) -> Vec<store::UsageRow> {
-    let row = |row: &crate::tables::meter::RequestRow| store::UsageRow {
+impl std::fmt::Debug for UsageFlush {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("UsageFlush")
+            .field("node", &self.node)
+            .field("boot", &self.boot)
+            .finish_non_exhaustive()
+    }
+}
+
+fn usage_rows(page: &UsagePage) -> Vec<UsageRow> {
+    let row = |row: &RequestRow| UsageRow {
         key_id: row.key_id,
         second: u64::from(row.second),
         protocol: match row.protocol {
@@ -137,9 +196,11 @@ fn usage_rows(page: &UsagePage) -> Vec<store::UsageRow> {
 /// What stands for unknown symbols, and for those that no row was left for.
 const OTHER: &str = "*";
 
-fn symbol_rows(page: &UsagePage, names: &SymbolNames) -> Vec<store::SymbolUsageRow> {
-    let Ok(other) = Symbol::new(OTHER) else { return Vec::new() };
-    let row = |row: &crate::tables::meter::SymbolRow| store::SymbolUsageRow {
+fn symbol_rows(page: &UsagePage, names: &SymbolNames) -> Vec<SymbolUsageRow> {
+    let Ok(other) = Symbol::new(OTHER) else {
+        return Vec::new();
+    };
+    let row = |row: &SymbolRow| SymbolUsageRow {
         key_id: row.key_id,
         symbol: row.symbol.and_then(|index| names.name(index)).unwrap_or(other),
         second: u64::from(row.second),
@@ -159,7 +220,10 @@ mod tests {
     use crate::tables::prices::SymbolIndex;
 
     fn runtime() -> tokio::runtime::Runtime {
-        tokio::runtime::Builder::new_current_thread().enable_all().build().expect("a runtime")
+        tokio::runtime::Builder::new_current_thread()
+            .enable_all()
+            .build()
+            .expect("a runtime")
     }
 
     #[test]
@@ -173,17 +237,56 @@ mod tests {
             let mut flush = UsageFlush::new(shared, Arc::new(names), "main".into(), u64::MAX, vec![pages]);
             for round in 0..20_u32 {
                 for _ in 0..=round {
-                    meter.request(KeyId(5), 1_700_000_000 + round, Protocol::Udp, Code::Ok).expect("room");
-                    meter.symbol(KeyId(5), Some(SymbolIndex(0)), 1_700_000_000 + round, PriceStatus::Live);
+                    meter
+                        .request(KeyId(5), 1_700_000_000 + round, Protocol::Udp, Code::Ok)
+                        .expect("room");
+                    meter.symbol(
+                        KeyId(5),
+                        Some(SymbolIndex(0)),
+                        1_700_000_000 + round,
+                        PriceStatus::Live,
+                    );
                     meter.symbol(KeyId(5), None, 1_700_000_000 + round, PriceStatus::UnknownSymbol);
                 }
                 meter.close();
                 let (flushed, result) = flush.round().await;
                 result.expect("the ledger takes it");
-                assert_eq!(flushed, Flushed { pages: 1, rows: 1, requests: u64::from(round) + 1, waiting: 0 });
+                assert_eq!(
+                    flushed,
+                    Flushed {
+                        pages: 1,
+                        rows: 1,
+                        requests: u64::from(round) + 1,
+                        waiting: 0
+                    }
+                );
             }
             let total = ledger.usage_total(KeyId(5)).await.expect("readable");
             assert_eq!((total.charged, total.entries), (210, 420));
+        });
+    }
+
+    #[test]
+    fn one_row_that_the_ledger_cannot_hold_does_not_hold_up_the_rest() {
+        let dir = tempfile::tempdir().expect("a directory");
+        runtime().block_on(async {
+            let ledger = Arc::new(SqliteLedger::open_or_create(dir.path()).await.expect("opened"));
+            let names = SymbolNames::new(vec![], &[]).expect("none");
+            let (mut meter, pages) = Meter::new();
+            let shared: Arc<dyn Ledger> = Arc::clone(&ledger) as _;
+            let mut flush = UsageFlush::new(shared, Arc::new(names), "main".into(), 7, vec![pages]);
+            // Key ids of 2^63 and more are not SQL integers.
+            for key in [u64::MAX, 5] {
+                meter
+                    .request(KeyId(key), 1_700_000_000, Protocol::Http, Code::Ok)
+                    .expect("room");
+                meter.symbol(KeyId(key), None, 1_700_000_000, PriceStatus::Live);
+            }
+            meter.close();
+            let (flushed, result) = flush.round().await;
+            result.expect("the rest is taken");
+            assert_eq!((flushed.requests, flushed.waiting, flush.unflushed()), (1, 0, 0));
+            assert_eq!(ledger.usage_total(KeyId(5)).await.expect("readable").charged, 1);
         });
     }
 }
