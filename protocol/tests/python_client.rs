@@ -80,7 +80,8 @@ fn the_python_client_reads_prices_and_retries_with_the_same_bytes() {
         (&seen[1]["symbol"], &seen[1]["mantissa"]),
         (&"ETH-USD".into(), &2_263_951.into())
     );
-    assert_eq!(seen[0]["flags"], serde_json::json!(["derived", "replayed"]));
+    assert_eq!(seen[0]["flag_names"], serde_json::json!(["derived", "replayed"]));
+    assert_eq!(seen[0]["flags"], 0b1_0100);
     let datagrams = server.stop();
     assert_eq!(datagrams.len(), 2);
     assert_eq!(datagrams[0], datagrams[1]);

@@ -599,18 +599,21 @@ def _host_and_port(server: str) -> Tuple[str, int]:
 
 
 def as_json(price: Price, round_trip_us: int) -> str:
+    """One line, with the same fields as `trinity-beast query --json`."""
+    given = price.value is not None
     return json.dumps(
         {
             "symbol": price.symbol,
             "status": price.status,
-            "mantissa": price.mantissa,
-            "exponent": price.exponent,
+            "mantissa": price.mantissa if given else None,
+            "exponent": price.exponent if given else None,
             "price": price.text,
-            "confidence": price.confidence,
+            "confidence": price.confidence if given else None,
             "venues": price.venues,
-            "flags": price.flags,
+            "flags": sum(1 << FLAGS.index(name) for name in price.flags),
+            "flag_names": price.flags,
             "sequence": price.sequence,
-            "publish_time_ns": price.publish_time_ns,
+            "publish_time_ns": price.publish_time_ns if given else None,
             "round_trip_us": round_trip_us,
         }
     )
