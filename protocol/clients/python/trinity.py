@@ -606,7 +606,7 @@ def as_json(price: Price, round_trip_us: int) -> str:
             "symbol": price.symbol,
             "status": price.status,
             "mantissa": price.mantissa if given else None,
-            "exponent": price.exponent if given else None,
+            "exponent": price.exponent,
             "price": price.text,
             "confidence": price.confidence if given else None,
             "venues": price.venues,
@@ -654,7 +654,8 @@ def main(arguments: Optional[Sequence[str]] = None, write: Callable[[str], objec
         return 1
     for price in reply.prices:
         write(as_json(price, reply.round_trip_us) if options.json else as_text(price))
-    return 0
+    # 3 as `trinity-beast query` has it: answered, yet a symbol has no price.
+    return 0 if all(price.value is not None for price in reply.prices) else 3
 
 
 if __name__ == "__main__":
