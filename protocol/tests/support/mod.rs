@@ -1,4 +1,6 @@
-//! A scripted server on loopback: it answers with whatever datagrams the test's script gives.
+//! A scripted server on loopback, shared by several test binaries: it answers with whatever datagrams the test's script gives.
+
+#![allow(dead_code, reason = "no test binary uses all of it")]
 
 use std::net::{IpAddr, Ipv4Addr, SocketAddr, UdpSocket};
 use std::sync::{Arc, Mutex};
@@ -61,11 +63,12 @@ impl ScriptedServer {
 
     /// Stops the server and gives every datagram it received.
     pub(crate) fn stop(mut self) -> Vec<Vec<u8>> {
-        self.join();
+        self.end();
         std::mem::take(&mut *self.seen.lock().expect("the server's thread has ended"))
     }
 
-    fn join(&mut self) {
+    /// Ends the thread and frees the port.
+    pub(crate) fn end(&mut self) {
         let Some(thread) = self.thread.take() else { return };
         let socket = UdpSocket::bind((self.address.ip(), 0)).expect("loopback");
         socket.send_to(STOP, self.address).expect("loopback sends");
@@ -78,7 +81,7 @@ impl ScriptedServer {
 
 impl Drop for ScriptedServer {
     fn drop(&mut self) {
-        self.join();
+        self.end();
     }
 }
 

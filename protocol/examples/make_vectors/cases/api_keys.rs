@@ -134,6 +134,12 @@ pub(crate) fn all() -> Vec<ApiKeyVector> {
             with_key_id("G000000000000", &secret),
             "key_id",
         ),
+        bad(
+            "filling_bits_not_zero",
+            "The last character of the secret holds four bits that must be zero.",
+            with_check("028T5CY4TQKFF", &filled(&secret)),
+            "character",
+        ),
     ]
 }
 
@@ -173,8 +179,24 @@ fn bad(name: &'static str, meaning: &'static str, text: String, form: &'static s
 
 /// A key text with a fitting check character whose key id no ledger gives out.
 fn with_key_id(id: &str, secret: &[u8; 32]) -> String {
-    let secret = trinity_protocol::base32::encode_bytes32(secret);
-    let secret = core::str::from_utf8(&secret).expect("base32 is ASCII");
+    with_check(id, &base32(secret))
+}
+
+/// The secret's text with the lowest filling bit set.
+fn filled(secret: &[u8; 32]) -> String {
+    let mut text = base32(secret);
+    let last = text.pop().expect("52 characters");
+    assert_eq!(last, 'G', "the worked secret ends in a set bit");
+    text.push('H');
+    text
+}
+
+fn base32(secret: &[u8; 32]) -> String {
+    let text = trinity_protocol::base32::encode_bytes32(secret);
+    String::from_utf8(text.to_vec()).expect("base32 is ASCII")
+}
+
+fn with_check(id: &str, secret: &str) -> String {
     let mut product = 36;
     for character in id.chars().chain(secret.chars()) {
         let sum = (product + character.to_digit(36).expect("letters and digits")) % 36;
