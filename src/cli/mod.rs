@@ -3,10 +3,62 @@
 pub mod accounts;
 pub mod keys;
 mod ledger;
+pub mod logging;
 pub mod output;
 pub mod query;
+pub mod serve;
 #[cfg(test)]
 mod tests;
 pub mod watch;
 
+use std::io::Write;
+use std::process::ExitCode;
+
+use clap::{Parser, Subcommand};
+
 pub use ledger::LedgerArgs;
+
+/// Self-hosted crypto price oracle with exact usage accounting.
+#[derive(Debug, Parser)]
+#[command(name = "trinity-beast", version, arg_required_else_help = true)]
+pub struct Cli {
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Debug, Subcommand)]
+enum Command {
+    /// Serve prices over UDP and HTTP
+    Serve(Box<crate::config::ServeArgs>),
+    Query(query::QueryArgs),
+    Watch(watch::WatchArgs),
+    Keys(keys::KeysArgs),
+    Accounts(accounts::AccountsArgs),
+}
+
+/// Runs one command: exit code 0 is success, 1 failure, 2 wrong usage, 3 (of `query`) a
+/// symbol without a price.
+pub fn run(cli: Cli) -> ExitCode {
+    let mut out = std::io::stdout().lock();
+    let result = match cli.command {
+        Command::Serve(args) => {
+            drop(out);
+            serve::run(*args).map(|()| 0)
+        }
+        Command::Watch(args) => {
+            drop(out);
+            watch::run(&args).map(|()| 0)
+        }
+        Command::Query(args) => query::run(&args, &mut out),
+        Command::Keys(args) => keys::run(&args, &mut out).map(|()| 0),
+        Command::Accounts(args) => accounts::run(&args, &mut out).map(|()| 0),
+    };
+    match result {
+        Ok(code) => ExitCode::from(code),
+        Err(error) => {
+            // Nobody is left to tell if standard error is closed.
+            let _ = writeln!(std::io::stderr(), "error: {error:#}");
+            ExitCode::FAILURE
+        }
+    }
+}

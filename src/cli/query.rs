@@ -84,10 +84,6 @@ impl LinkArgs {
         };
         Ok(Client::connect(&self.server, &key, config)?)
     }
-
-    pub(super) fn server(&self) -> &str {
-        &self.server
-    }
 }
 
 fn read_key(path: &Path) -> anyhow::Result<ApiKey> {

@@ -6,7 +6,10 @@
 pub mod calendar;
 pub mod data_dir;
 pub mod demo;
+pub mod health;
 pub mod keys;
 pub mod market;
+pub mod node;
+pub mod shards;
 pub mod supervise;
 pub mod usage;

@@ -12,7 +12,7 @@ pub type Stop = Arc<AtomicBool>;
 const BACKOFF_FIRST: Duration = Duration::from_millis(100);
 const BACKOFF_MAX: Duration = Duration::from_secs(5);
 /// A task that ran this long before it failed begins its backoff anew.
-const BACKOFF_FORGOTTEN: Duration = Duration::from_secs(60);
+const BACKOFF_FORGOTTEN: Duration = Duration::from_mins(1);
 
 /// Runs `task` on a thread of its own until it ends by itself or `stop` is set. After an error
 /// or a panic it is run again, with full-jitter backoff ("Exponential Backoff And Jitter",

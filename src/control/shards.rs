@@ -1,0 +1,176 @@
+//! Starts the shards and watches over them.
+
+use std::io;
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::sync::mpsc::{Receiver, RecvTimeoutError, Sender, channel};
+use std::thread::{self, JoinHandle};
+use std::time::Duration;
+
+use anyhow::{Context, anyhow, bail};
+use arc_swap::ArcSwap;
+
+use crate::shard::driver::{Chosen, cpus};
+use crate::shard::socket::{Granted, Steering, bind_group};
+use crate::shard::{self, ShardParts, ShardShared};
+use crate::tables::counters::ShardCounters;
+use crate::tables::keys::KeyTable;
+use crate::tables::meter::{Meter, MeterPages};
+use crate::tables::prices::PriceTable;
+
+/// Longest time the shards may take to start.
+const START_LIMIT: Duration = Duration::from_secs(10);
+
+/// A shard as the control plane sees it.
+#[derive(Debug)]
+pub struct ShardHandle {
+    /// What it tells of itself.
+    pub counters: Arc<ShardCounters>,
+    /// Its usage.
+    pub pages: MeterPages,
+    /// The CPU it is pinned to.
+    pub cpu: Option<usize>,
+    /// The socket buffers it was granted.
+    pub granted: Granted,
+    thread: JoinHandle<io::Result<Meter>>,
+}
+
+/// All shards of this process.
+#[derive(Debug)]
+pub struct Shards {
+    /// In the order of their index.
+    pub handles: Vec<ShardHandle>,
+    /// Where they listen.
+    pub address: SocketAddr,
+    /// How requests find their shard.
+    pub steering: Steering,
+    /// What they are told.
+    pub shared: Arc<ShardShared>,
+}
+
+/// How many shards to run, and where.
+pub fn plan(asked: Option<usize>) -> anyhow::Result<Vec<Option<usize>>> {
+    let allowed = cpus::allowed().context("cannot read this process's CPU affinity")?;
+    // The smaller of affinity and CPU quota; below one vCPU it says 1.
+    let available = thread::available_parallelism()
+        .map_or(1, usize::from)
+        .min(allowed.len().max(1));
+    let count = asked.unwrap_or(available);
+    if count > available {
+        tracing::warn!(
+            shards = count,
+            available,
+            "more shards than CPUs: they will take turns, and a CPU quota will throttle them"
+        );
+    }
+    Ok((0..count)
+        .map(|index| allowed.get(index % allowed.len().max(1)).copied())
+        .collect())
+}
+
+impl Shards {
+    /// Binds all sockets in shard order, then starts one thread per shard; returns once all
+    /// of them serve.
+    pub fn start(
+        address: SocketAddr,
+        cpus: &[Option<usize>],
+        driver: &Chosen,
+        prices: &[Arc<PriceTable>],
+        keys: &Arc<ArcSwap<KeyTable>>,
+        shared: &Arc<ShardShared>,
+    ) -> anyhow::Result<Self> {
+        let (sockets, address, steering) = bind_group(address, cpus.len())
+            .with_context(|| format!("cannot listen on UDP {address}: is another server there?"))?;
+        let (report, started) = channel();
+        let mut handles = Vec::with_capacity(cpus.len());
+        for (index, ((socket, cpu), prices)) in sockets.into_iter().zip(cpus).zip(prices).enumerate() {
+            let (meter, pages) = Meter::new();
+            let counters = Arc::new(ShardCounters::default());
+            let parts = ShardParts {
+                index,
+                cpu: *cpu,
+                socket,
+                prices: Arc::clone(prices),
+                keys: Arc::clone(keys),
+                meter,
+                counters: Arc::clone(&counters),
+                shared: Arc::clone(shared),
+                seed: getrandom::u64().map_err(|error| anyhow!("no randomness: {error}"))?,
+            };
+            let (report, kind) = (report.clone(), driver.kind);
+            let thread = thread::Builder::new()
+                .name(format!("shard-{index}"))
+                .spawn(move || shard::run(parts, kind, |granted| started_at(&report, index, granted)))?;
+            let granted = Granted {
+                receive_bytes: 0,
+                send_bytes: 0,
+            };
+            handles.push(ShardHandle {
+                counters,
+                pages,
+                cpu: *cpu,
+                granted,
+                thread,
+            });
+        }
+        drop(report);
+        let mut shards = Self {
+            handles,
+            address,
+            steering,
+            shared: Arc::clone(shared),
+        };
+        shards.wait_for_start(&started)?;
+        Ok(shards)
+    }
+
+    /// The first shard that ended although nobody told it to. Its slot in the reuseport group
+    /// is gone, so the process must end: half a service is worse than a restart.
+    pub fn fallen(&self) -> Option<usize> {
+        self.handles.iter().position(|handle| handle.thread.is_finished())
+    }
+
+    /// Tells all shards to stop, waits for them, and gives back their meters with what is
+    /// still in them.
+    pub fn stop(self) -> Vec<(Option<Meter>, MeterPages)> {
+        self.shared.stop.store(true, std::sync::atomic::Ordering::Relaxed);
+        let join = |(index, handle): (usize, ShardHandle)| {
+            let meter = match handle.thread.join() {
+                Ok(Ok(meter)) => Some(meter),
+                Ok(Err(error)) => {
+                    tracing::error!(shard = index, %error, "shard ended with an error");
+                    None
+                }
+                Err(_) => {
+                    tracing::error!(shard = index, "shard panicked; please report it");
+                    None
+                }
+            };
+            (meter, handle.pages)
+        };
+        self.handles.into_iter().enumerate().map(join).collect()
+    }
+
+    fn wait_for_start(&mut self, started: &Receiver<(usize, Granted)>) -> anyhow::Result<()> {
+        for _ in 0..self.handles.len() {
+            match started.recv_timeout(START_LIMIT) {
+                Ok((index, granted)) => self.handles[index].granted = granted,
+                Err(RecvTimeoutError::Timeout) => bail!("the shards did not start within {START_LIMIT:?}"),
+                Err(RecvTimeoutError::Disconnected) => {
+                    let index = self.fallen().unwrap_or(0);
+                    let error = match self.handles.remove(index).thread.join() {
+                        Ok(Err(error)) => error.to_string(),
+                        _ => "it panicked".to_owned(),
+                    };
+                    bail!("shard {index} did not start: {error}");
+                }
+            }
+        }
+        Ok(())
+    }
+}
+
+fn started_at(report: &Sender<(usize, Granted)>, index: usize, granted: Granted) {
+    // The receiver is gone only if the start was given up.
+    let _ = report.send((index, granted));
+}
