@@ -2,6 +2,9 @@
 
 #![allow(dead_code, reason = "each test takes what it needs")]
 
+pub(crate) mod http;
+pub(crate) mod server;
+
 use std::path::{Path, PathBuf};
 
 /// A path in the shared data, or None with a note where it is not at hand.
