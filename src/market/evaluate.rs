@@ -242,7 +242,7 @@ pub(super) fn evaluate(
             max_age_ns,
             hard_age_ns,
             PriceStatus::Thin,
-            StatusRule::ProbationOnly,
+            StatusRule::NothingUsable,
             seats,
         );
     };
