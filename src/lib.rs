@@ -4,9 +4,13 @@
 //! one way: `protocol` <- `tables` <- `lpo` <- `shard` <- `control` <- `cli`; `market` and
 //! `store` know neither `shard` nor `lpo`.
 
+pub mod cli;
 pub mod clock;
+pub mod config;
+pub mod control;
 pub mod limits;
 pub mod lpo;
 pub mod market;
 pub mod shard;
+pub mod store;
 pub mod tables;

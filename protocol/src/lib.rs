@@ -1,7 +1,7 @@
 //! Trinity Beast Protocol (TBP) v1: prices over UDP.
 //!
 //! `SPEC.md` beside this crate is the public form of the protocol; this crate is its
-//! reference implementation. It does no I/O (but for the optional [`client`]), never
+//! reference implementation. It does no I/O (but for the optional module `client`), never
 //! allocates on the decode and encode paths, and needs no `std`.
 //!
 //! A datagram is a 32-byte header, 0 to 31 entries of 32 bytes and a 16-byte tag, all
@@ -26,6 +26,8 @@
 pub mod api_key;
 pub mod auth;
 pub mod base32;
+#[cfg(feature = "client")]
+pub mod client;
 pub mod code;
 pub mod decimal;
 pub mod kind;

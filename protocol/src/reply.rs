@@ -28,6 +28,17 @@ pub struct ReplyHead {
     pub clock_ns: u64,
 }
 
+impl ReplyHead {
+    /// Requests left in the key's current window; `None` where nothing limits it.
+    pub const fn limited(&self) -> Option<u32> {
+        if self.remaining == u32::MAX {
+            None
+        } else {
+            Some(self.remaining)
+        }
+    }
+}
+
 /// Why a datagram is no reply.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum ReplyError {
@@ -70,7 +81,7 @@ impl<'a> ReplyView<'a> {
         }
         let count = usize::from(header.count);
         let kind = match header.kind {
-            0x81 => Kind::PriceReply,
+            0x81 if count != 0 => Kind::PriceReply,
             0x82 if count == 0 => Kind::PingReply,
             0xFF if count == 0 => Kind::Error,
             _ => return Err(ReplyError::Malformed),

@@ -1,0 +1,53 @@
+//! What every command that opens the ledger shares.
+
+use std::future::Future;
+use std::path::PathBuf;
+
+use anyhow::Context;
+use clap::Args;
+
+use crate::store::SqliteLedger;
+
+/// Where the ledger is, and for whom the output is.
+#[derive(Clone, Debug, Args)]
+pub struct LedgerArgs {
+    /// Directory that holds the ledger
+    #[arg(
+        long,
+        env = "DATA_DIR",
+        default_value = "./data",
+        value_name = "DIR",
+        global = true
+    )]
+    pub data_dir: PathBuf,
+    /// Print JSON for scripts instead of tables for people
+    #[arg(long, global = true)]
+    pub json: bool,
+}
+
+impl LedgerArgs {
+    /// Opens the ledger that is there. Looking at a mistyped directory makes nothing.
+    pub(super) async fn open_existing(&self) -> anyhow::Result<SqliteLedger> {
+        let ledger = SqliteLedger::open_existing(&self.data_dir).await;
+        ledger.with_context(|| self.describe())
+    }
+
+    /// Opens the ledger, or makes one.
+    pub(super) async fn open_or_create(&self) -> anyhow::Result<SqliteLedger> {
+        let ledger = SqliteLedger::open_or_create(&self.data_dir).await;
+        ledger.with_context(|| self.describe())
+    }
+
+    fn describe(&self) -> String {
+        format!("data directory {}", self.data_dir.display())
+    }
+}
+
+/// Runs a command's work on a runtime of its own.
+pub(super) fn block_on<T>(work: impl Future<Output = anyhow::Result<T>>) -> anyhow::Result<T> {
+    tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .build()
+        .context("cannot start the asynchronous runtime")?
+        .block_on(work)
+}

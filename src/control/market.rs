@@ -1,0 +1,170 @@
+//! Plays the market into the shards' price tables.
+//!
+//! This is the tables' one writer. A price is visible to every shard and HTTP worker the
+//! moment it is written; nobody is woken for it.
+
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::thread;
+use std::time::Duration;
+
+use trinity_protocol::PriceStatus;
+
+use crate::clock;
+use crate::market::quote::AggregatedPrice;
+use crate::market::recording::Recording;
+use crate::market::replay::{Player, Speed, Step};
+use crate::market::symbol::{SymbolId, SymbolTable};
+use crate::tables::prices::{PriceRecord, PriceWriter, SymbolIndex, SymbolNames};
+
+/// Longest time the task sleeps, so that it notices the end of the process.
+const NAP: Duration = Duration::from_millis(50);
+
+/// Turns the market's prices into the tables' records.
+#[derive(Debug)]
+pub struct Publisher {
+    writer: PriceWriter,
+    /// Per symbol: sequence, and what was last said of the price leaving its age aside.
+    last: Vec<(u32, PriceStatus)>,
+    /// Per symbol: its age limits on this machine's clock.
+    ages_ms: Vec<(u32, u32)>,
+    speed: Speed,
+}
+
+/// The names that the price tables know, from the market's symbols.
+pub fn names(table: &SymbolTable) -> anyhow::Result<SymbolNames> {
+    let canonical = table.symbols().map(|(_, spec)| spec.name).collect();
+    let aliases: Vec<_> = table
+        .names()
+        .map(|(name, id)| (name, SymbolIndex(id.0)))
+        .collect();
+    Ok(SymbolNames::new(canonical, &aliases)?)
+}
+
+impl Publisher {
+    /// A publisher for a market whose clock runs at `speed` times this machine's.
+    pub fn new(writer: PriceWriter, table: &SymbolTable, speed: Speed) -> Self {
+        let ages_ms: Vec<_> = table
+            .symbols()
+            .map(|(_, spec)| (wall_ms(spec.max_age_ms, speed), wall_ms(spec.hard_age_ms, speed)))
+            .collect();
+        Self {
+            writer,
+            last: vec![(0, PriceStatus::NoPrice); ages_ms.len()],
+            ages_ms,
+            speed,
+        }
+    }
+
+    /// Publishes a price that the market formed when its own clock showed `market_ns`.
+    pub fn publish(&mut self, symbol: SymbolId, price: &AggregatedPrice, market_ns: u64, wall_ns: u64) {
+        let index = symbol.0 as usize;
+        let (Some((sequence, quality)), Some((max_age_ms, hard_age_ms))) =
+            (self.last.get_mut(index), self.ages_ms.get(index).copied())
+        else {
+            return;
+        };
+        // Sequences rise over restarts of the market task too, so they are counted here.
+        *sequence = sequence.wrapping_add(1);
+        // A price that aged is still as good as it was; STALE is about its age alone.
+        if price.status != PriceStatus::Stale {
+            *quality = price.status;
+        }
+        let age_ns = wall_ns_of(market_ns.saturating_sub(price.publish_time_ns), self.speed);
+        let record = PriceRecord {
+            mantissa: price.mantissa,
+            confidence: price.confidence,
+            publish_time_ns: price.publish_time_ns,
+            exponent: price.exponent,
+            status: price.status,
+            quality: *quality,
+            venues: price.venues_used,
+            flags: price.flags,
+            sequence: *sequence,
+            age_origin_ns: wall_ns.saturating_sub(age_ns),
+            max_age_ms,
+            hard_age_ms,
+        };
+        self.writer.publish(SymbolIndex(symbol.0), record);
+    }
+}
+
+/// What a replay tells of itself after each round.
+#[derive(Clone, Copy, Debug)]
+pub struct Progress {
+    /// When it last took a step, Unix nanoseconds on this machine's clock.
+    pub wall_ns: u64,
+    /// What the recording's clock showed.
+    pub market_ns: u64,
+    /// Whether nothing is left to play.
+    pub over: bool,
+}
+
+/// Plays a recording until its end or until `stop` is set.
+pub fn replay(
+    player: &mut Player,
+    publisher: &mut Publisher,
+    stop: &AtomicBool,
+    mut report: impl FnMut(&Player, Progress),
+) -> anyhow::Result<()> {
+    player.start(clock::unix_nanos());
+    let mut over = false;
+    while !stop.load(Ordering::Relaxed) {
+        let wall_ns = clock::unix_nanos();
+        let mut changed = Vec::new();
+        let mut market_ns = player.recorded_time(wall_ns);
+        while !over && player.next_due().is_some_and(|due| due <= wall_ns) {
+            let step = player.step(&mut |symbol, price| changed.push((symbol, *price)))?;
+            if let Step::Played(at) | Step::NewPass(at) = step {
+                market_ns = at;
+            }
+            for (symbol, price) in changed.drain(..) {
+                publisher.publish(symbol, &price, market_ns, wall_ns);
+            }
+            if publisher.speed == Speed::Fast {
+                break;
+            }
+        }
+        over = player.next_due().is_none();
+        report(
+            player,
+            Progress {
+                wall_ns,
+                market_ns,
+                over,
+            },
+        );
+        let wait = player.next_due().map_or(NAP, |due| {
+            Duration::from_nanos(due.saturating_sub(clock::unix_nanos()))
+        });
+        if !wait.is_zero() {
+            thread::park_timeout(wait.min(NAP));
+        }
+    }
+    Ok(())
+}
+
+/// An age limit of the market's clock on this machine's clock, at least a millisecond.
+fn wall_ms(market_ms: u32, speed: Speed) -> u32 {
+    match speed {
+        Speed::Fast => market_ms,
+        Speed::Times(times) => market_ms.div_ceil(times.get()).max(1),
+    }
+}
+
+/// A span of the market's clock on this machine's clock.
+const fn wall_ns_of(market_ns: u64, speed: Speed) -> u64 {
+    match speed {
+        // Recorded time has no length here: everything happens now.
+        Speed::Fast => 0,
+        Speed::Times(times) => market_ns / times.get() as u64,
+    }
+}
+
+/// Opens what is to be played.
+pub fn open(choice: &crate::config::MarketChoice) -> anyhow::Result<Recording> {
+    use crate::config::MarketChoice;
+    Ok(match choice {
+        MarketChoice::Shipped | MarketChoice::Live => Recording::shipped(),
+        MarketChoice::File(path) => Recording::open(path)?,
+    })
+}

@@ -1,0 +1,12 @@
+//! The control plane: everything that may block, fail and come back.
+//!
+//! It is the only place where shard, market and store meet. Data crosses to the data plane
+//! by the price tables, the swapped key table and the meters' rings only.
+
+pub mod calendar;
+pub mod data_dir;
+pub mod demo;
+pub mod keys;
+pub mod market;
+pub mod supervise;
+pub mod usage;

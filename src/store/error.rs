@@ -1,0 +1,170 @@
+//! What can go wrong with a ledger, and what to do about it.
+
+use std::path::PathBuf;
+
+use thiserror::Error;
+use trinity_protocol::KeyId;
+
+/// Shorthand for what the ledger returns.
+pub type Result<T> = std::result::Result<T, StoreError>;
+
+/// Why the ledger refused or failed. Each message says what to do next; none holds a secret.
+#[derive(Debug, Error)]
+#[non_exhaustive]
+pub enum StoreError {
+    /// There is no ledger where one was expected.
+    #[error(
+        "there is no ledger at {}: check the data directory, or make one with `accounts create NAME`",
+        .path.display()
+    )]
+    Missing {
+        /// Where it was looked for.
+        path: PathBuf,
+    },
+    /// The ledger's file could not be made or opened.
+    #[error("cannot open the ledger {}: check that the directory exists and is writable for this user", .path.display())]
+    CannotOpen {
+        /// The file.
+        path: PathBuf,
+        /// What the system said.
+        #[source]
+        source: Box<dyn std::error::Error + Send + Sync>,
+    },
+    /// The file system cannot share memory between processes, which write-ahead logging needs.
+    #[error(
+        "the ledger {} lies on a file system that cannot hold it (journal mode {mode:?} instead of \"wal\"): \
+         move the data directory to a local disk",
+        .path.display()
+    )]
+    FileSystem {
+        /// The file.
+        path: PathBuf,
+        /// The journal mode that was granted.
+        mode: String,
+    },
+    /// The file is something else than a ledger.
+    #[error(
+        "the file is not a Trinity Beast ledger: point the data directory elsewhere, or move the file away"
+    )]
+    NotALedger,
+    /// The file is damaged.
+    #[error(
+        "the ledger is damaged: stop every process that uses it, keep a copy of the file, its -wal and its -shm, \
+         and restore a backup (or salvage it with `sqlite3 ledger.db .recover`)"
+    )]
+    Corrupt(#[source] Box<dyn std::error::Error + Send + Sync>),
+    /// The ledger was written by a newer binary.
+    #[error(
+        "the ledger has schema version {found}, this binary knows {newest} at most: run the newer trinity-beast \
+         that wrote it, or restore a backup from before its upgrade"
+    )]
+    NewerSchema {
+        /// The ledger's version.
+        found: u32,
+        /// The newest version that this binary knows.
+        newest: u32,
+    },
+    /// The ledger has no schema yet, or an old one.
+    #[error(
+        "the ledger's schema is not up to date: start `trinity-beast serve` once, it brings it up to date"
+    )]
+    NotMigrated,
+    /// An applied migration differs from the one in this binary.
+    #[error(
+        "migration {version} of the ledger is not the one in this binary: it was made by another build; \
+         run that build, or start with a fresh data directory"
+    )]
+    ForeignMigration {
+        /// Which one.
+        version: u32,
+    },
+    /// Another process held the ledger for longer than the busy timeout.
+    #[error(
+        "the ledger is locked by another process and did not come free in time: try again; if it stays so, \
+         find the process that holds the file open (`fuser -v ledger.db`)"
+    )]
+    Locked,
+    /// No room for the write.
+    #[error(
+        "the disk that holds the ledger is full: free some space and try again; nothing was half written"
+    )]
+    DiskFull,
+    /// The file may be read but not written.
+    #[error(
+        "the ledger is read-only: give this user write permission on the data directory and the files in it"
+    )]
+    ReadOnly,
+    /// No such account.
+    #[error("no account {which:?}: see `accounts list`, or make it with `accounts create`")]
+    NoSuchAccount {
+        /// The name or id asked for.
+        which: String,
+    },
+    /// The account's name is taken.
+    #[error("an account named {name:?} exists already: choose another name, or see it in `accounts list`")]
+    AccountExists {
+        /// The name.
+        name: String,
+    },
+    /// No such tier.
+    #[error("no tier {name:?}: choose one of {known}")]
+    NoSuchTier {
+        /// The name asked for.
+        name: String,
+        /// The tiers there are, comma separated.
+        known: String,
+    },
+    /// No such key.
+    #[error("no key {key_id}: see `keys list`")]
+    NoSuchKey {
+        /// The key asked for.
+        key_id: KeyId,
+    },
+    /// The key id or the verifier is in use: draw another one.
+    #[error("key id {key_id} or its verifier is in use already: draw another key")]
+    KeyTaken {
+        /// The id.
+        key_id: KeyId,
+    },
+    /// The system gave no random bytes.
+    #[error("the system's random source failed ({0}): no key was made, try again")]
+    NoRandomness(String),
+    /// A value is outside what the ledger can hold.
+    #[error("{what} {why}")]
+    Invalid {
+        /// The field, as a person knows it.
+        what: &'static str,
+        /// What is wrong with it and what would be right.
+        why: &'static str,
+    },
+    /// A usage row is outside what the ledger can hold; nothing of its flush was applied.
+    #[error("usage row {index} cannot be recorded: {why}; set it aside, report it, and flush the rest")]
+    InvalidRow {
+        /// Its position; symbol rows are counted after the request rows.
+        index: usize,
+        /// What is wrong with it.
+        why: &'static str,
+    },
+    /// A flush id came a second time with other contents.
+    #[error(
+        "flush {id} was applied before with other contents ({applied} instead of {offered}): two writers bear \
+         one name; give each node its own CLUSTER_NODE"
+    )]
+    FlushIdReused {
+        /// The id.
+        id: String,
+        /// What was applied under it.
+        applied: String,
+        /// What came now.
+        offered: String,
+    },
+    /// A constraint of the schema refused the write.
+    #[error("the ledger refused the write: {0}")]
+    Refused(String),
+    /// The process is shutting down and runs no further work.
+    #[error("the ledger is closing down: nothing was written by this call")]
+    Stopped,
+    /// Anything else the engine reported.
+    #[error("the ledger's engine failed: {0}")]
+    Engine(#[source] Box<dyn std::error::Error + Send + Sync>),
+}

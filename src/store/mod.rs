@@ -1,0 +1,24 @@
+//! The ledger: who may ask, what they may use, and what they used.
+//!
+//! [`Ledger`] is the contract; [`SqliteLedger`] is its embedded home, one file that a server
+//! and any number of command-line processes open at the same time. The store knows neither
+//! shards nor sockets: the control plane carries keys out of it and usage into it.
+
+mod error;
+mod issue;
+mod ledger;
+mod rows;
+mod sqlite;
+#[cfg(test)]
+mod suite;
+mod validate;
+
+pub use error::{Result, StoreError};
+pub use issue::issue_key;
+pub use ledger::Ledger;
+pub use rows::{
+    Account, AccountId, AccountRef, ApiKeyRecord, ChangeStamp, FlushId, FlushOutcome, KeySnapshot, KeyStatus,
+    Limits, LoadedKey, MigrationState, MigrationStatus, NewAccount, NewKey, Parameter, Protocol, Revocation,
+    SymbolUsageRow, Tier, UsageRow, UsageTotal, month_start,
+};
+pub use sqlite::{LEDGER_FILE, SqliteLedger};

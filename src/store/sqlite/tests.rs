@@ -1,0 +1,568 @@
+//! What is SQLite's own: files, processes side by side, crashes, and its constraints.
+
+use std::fs;
+use std::os::unix::fs::PermissionsExt;
+
+use tempfile::TempDir;
+use trinity_protocol::ApiKey;
+
+use super::*;
+use crate::store::suite::{account, flush_id, ledger_suite, new_key, symbol_row, usage_row};
+
+async fn fresh() -> (TempDir, SqliteLedger) {
+    let dir = tempfile::tempdir().expect("a temporary directory");
+    let ledger = SqliteLedger::open_or_create(dir.path()).await.expect("opens");
+    (dir, ledger)
+}
+
+/// A connection as the `sqlite3` shell would have it, with foreign keys on.
+fn by_hand(dir: &TempDir) -> Connection {
+    let connection = Connection::open(dir.path().join(LEDGER_FILE)).expect("opens");
+    connection
+        .pragma_update(None, "foreign_keys", true)
+        .expect("sets");
+    connection
+}
+
+mod promises {
+    super::ledger_suite!(super::fresh);
+}
+
+#[tokio::test]
+async fn an_empty_file_becomes_a_ledger_once() {
+    let dir = tempfile::tempdir().expect("a temporary directory");
+    let path = dir.path().join(LEDGER_FILE);
+    create_private(dir.path(), &path).expect("creates");
+    let ledger = SqliteLedger::open_file(&path).expect("opens");
+    let before = ledger.migration_status().await.expect("status");
+    assert_eq!((before.current, before.is_current()), (0, false));
+    assert!(before.migrations.iter().all(|m| m.applied_at.is_none()));
+    let error = ledger.list_accounts().await.expect_err("no schema");
+    assert!(matches!(error, StoreError::NotMigrated), "{error}");
+    let after = ledger.migrate().await.expect("migrates");
+    assert!(after.is_current());
+    assert_eq!(
+        SqliteLedger::open_existing(dir.path())
+            .await
+            .expect("opens")
+            .migration_status()
+            .await
+            .expect("status"),
+        after
+    );
+}
+
+#[tokio::test]
+async fn a_missing_ledger_is_not_made_by_looking() {
+    let dir = tempfile::tempdir().expect("a temporary directory");
+    let nowhere = dir.path().join("typo");
+    let error = SqliteLedger::open_existing(&nowhere)
+        .await
+        .err()
+        .expect("nothing there");
+    assert!(matches!(error, StoreError::Missing { .. }), "{error}");
+    assert!(!nowhere.exists());
+}
+
+#[tokio::test]
+async fn a_ledger_newer_than_the_binary_is_refused() {
+    let (dir, ledger) = fresh().await;
+    by_hand(&dir)
+        .execute(
+            "INSERT INTO schema_migrations (version, name, checksum) VALUES (999, 'x', zeroblob(32))",
+            [],
+        )
+        .expect("inserts");
+    for error in [
+        ledger.migrate().await.expect_err("newer"),
+        SqliteLedger::open_or_create(dir.path())
+            .await
+            .err()
+            .expect("newer"),
+    ] {
+        assert!(
+            matches!(
+                error,
+                StoreError::NewerSchema {
+                    found: 999,
+                    newest: 1
+                }
+            ),
+            "{error}"
+        );
+        assert!(error.to_string().contains("version 999"), "{error}");
+    }
+}
+
+#[tokio::test]
+async fn a_ledger_of_another_build_is_refused() {
+    let (dir, _ledger) = fresh().await;
+    by_hand(&dir)
+        .execute("UPDATE schema_migrations SET checksum = zeroblob(32)", [])
+        .expect("updates");
+    let error = SqliteLedger::open_existing(dir.path())
+        .await
+        .err()
+        .expect("another build");
+    assert!(
+        matches!(error, StoreError::ForeignMigration { version: 1 }),
+        "{error}"
+    );
+}
+
+#[tokio::test]
+async fn a_foreign_file_is_refused_and_left_alone() {
+    let dir = tempfile::tempdir().expect("a temporary directory");
+    by_hand(&dir)
+        .execute_batch("CREATE TABLE recipes (name TEXT)")
+        .expect("another program's database");
+    let error = SqliteLedger::open_or_create(dir.path())
+        .await
+        .err()
+        .expect("refused");
+    assert!(matches!(error, StoreError::NotALedger), "{error}");
+    let tables: u32 = by_hand(&dir)
+        .query_row("SELECT count(*) FROM sqlite_schema", [], |row| row.get(0))
+        .expect("counts");
+    assert_eq!(tables, 1);
+
+    let dir = tempfile::tempdir().expect("a temporary directory");
+    let text = "this is no database at all ".repeat(100);
+    fs::write(dir.path().join(LEDGER_FILE), &text).expect("writes");
+    let error = SqliteLedger::open_or_create(dir.path())
+        .await
+        .err()
+        .expect("refused");
+    assert!(matches!(error, StoreError::NotALedger), "{error}");
+    assert_eq!(
+        fs::read_to_string(dir.path().join(LEDGER_FILE)).expect("reads"),
+        text
+    );
+}
+
+#[tokio::test]
+async fn a_damaged_file_is_an_error_and_not_a_panic() {
+    let (dir, ledger) = fresh().await;
+    account(&ledger, "acme").await;
+    drop(ledger);
+    let path = dir.path().join(LEDGER_FILE);
+    let mut bytes = fs::read(&path).expect("reads");
+    for (i, byte) in bytes.iter_mut().enumerate().skip(4_096) {
+        *byte = byte.wrapping_add(i as u8 | 1);
+    }
+    fs::write(&path, bytes).expect("writes");
+    let error = match SqliteLedger::open_existing(dir.path()).await {
+        Err(error) => error,
+        Ok(ledger) => ledger.list_accounts().await.expect_err("damaged"),
+    };
+    assert!(matches!(error, StoreError::Corrupt(_)), "{error}");
+    assert!(error.to_string().contains("restore a backup"), "{error}");
+}
+
+#[tokio::test]
+async fn the_files_are_for_their_owner_alone() {
+    let dir = tempfile::tempdir().expect("a temporary directory");
+    let data = dir.path().join("deep/data");
+    let ledger = SqliteLedger::open_or_create(&data).await.expect("opens");
+    account(&ledger, "acme").await;
+    let mode = |path: &Path| fs::metadata(path).expect("exists").permissions().mode() & 0o777;
+    assert_eq!(mode(&data), 0o700);
+    for file in [LEDGER_FILE, "ledger.db-wal", "ledger.db-shm"] {
+        assert_eq!(mode(&data.join(file)), 0o600, "{file}");
+    }
+}
+
+#[tokio::test]
+async fn commits_are_made_to_last() {
+    let (_dir, ledger) = fresh().await;
+    let writer = ledger.connections.writer.lock();
+    let pragma = |name| -> i64 {
+        writer
+            .pragma_query_value(None, name, |row| row.get(0))
+            .expect("reads")
+    };
+    assert_eq!((pragma("synchronous"), pragma("foreign_keys")), (2, 1));
+    let mode: String = writer
+        .pragma_query_value(None, "journal_mode", |row| row.get(0))
+        .expect("reads");
+    assert_eq!(mode, "wal");
+}
+
+#[tokio::test]
+async fn many_first_openers_make_one_ledger() {
+    for _ in 0..5 {
+        let dir = tempfile::tempdir().expect("a temporary directory");
+        let open = || {
+            let path = dir.path().to_owned();
+            tokio::spawn(async move {
+                let ledger = SqliteLedger::open_or_create(&path).await?;
+                ledger.migration_status().await
+            })
+        };
+        let openers: Vec<_> = (0..8).map(|_| open()).collect();
+        for opener in openers {
+            assert!(opener.await.expect("ends").expect("opens").is_current());
+        }
+        let applied: u32 = by_hand(&dir)
+            .query_row("SELECT count(*) FROM schema_migrations", [], |row| row.get(0))
+            .expect("counts");
+        assert_eq!(applied, 1);
+    }
+}
+
+#[tokio::test]
+async fn a_server_sees_what_a_command_changes() {
+    let (dir, server) = fresh().await;
+    let command = SqliteLedger::open_existing(dir.path()).await.expect("opens");
+    let acme = account(&command, "acme").await;
+    let key_id = command
+        .create_key(new_key(acme.id, 1))
+        .await
+        .expect("makes")
+        .key_id;
+    let loaded = server.load_keys().await.expect("loads");
+    assert!(loaded.keys[0].is_usable(0));
+    assert_eq!(server.change_stamp().await.expect("stamp"), loaded.stamp);
+
+    command.revoke_key(key_id, 1).await.expect("revokes");
+    assert_ne!(
+        server.change_stamp().await.expect("stamp"),
+        loaded.stamp,
+        "the next poll sees it"
+    );
+    assert!(!server.load_keys().await.expect("loads").keys[0].is_usable(0));
+}
+
+#[tokio::test]
+async fn two_handles_flush_side_by_side_without_losing_a_row() {
+    let (dir, first) = fresh().await;
+    let second = SqliteLedger::open_existing(dir.path()).await.expect("opens");
+    let flushers: Vec<_> = [first.clone(), second]
+        .into_iter()
+        .enumerate()
+        .map(|(shard, ledger)| {
+            tokio::spawn(async move {
+                for sequence in 0..50 {
+                    let id = FlushId {
+                        shard: shard as u32,
+                        ..flush_id(sequence)
+                    };
+                    ledger
+                        .flush_usage(&id, &[usage_row(1, 3)], &[symbol_row(1, 2)])
+                        .await
+                        .expect("flushes");
+                }
+            })
+        })
+        .collect();
+    for flusher in flushers {
+        flusher.await.expect("ends");
+    }
+    let total = first.usage_total(KeyId(1)).await.expect("reads");
+    assert_eq!((total.requests, total.entries), (300, 200));
+}
+
+#[tokio::test]
+async fn a_held_write_lock_stops_no_reader_and_is_named_to_writers() {
+    let (dir, ledger) = fresh().await;
+    ledger
+        .connections
+        .writer
+        .lock()
+        .busy_timeout(Duration::from_millis(20))
+        .expect("sets");
+    let holder = by_hand(&dir);
+    holder.execute_batch("BEGIN IMMEDIATE").expect("locks");
+    ledger.load_keys().await.expect("readers go on");
+    let error = ledger
+        .flush_usage(&flush_id(1), &[usage_row(1, 1)], &[])
+        .await
+        .expect_err("locked");
+    assert!(matches!(error, StoreError::Locked), "{error}");
+    holder.execute_batch("ROLLBACK").expect("unlocks");
+    let outcome = ledger
+        .flush_usage(&flush_id(1), &[usage_row(1, 1)], &[])
+        .await
+        .expect("flushes");
+    assert_eq!(outcome, FlushOutcome::Applied);
+}
+
+#[tokio::test]
+async fn a_full_disk_is_named_and_nothing_is_half_written() {
+    let (_dir, ledger) = fresh().await;
+    let rows: Vec<_> = (0..5_000)
+        .map(|i| UsageRow {
+            second: i,
+            ..usage_row(1, 1)
+        })
+        .collect();
+    let limit = |pages: i64| {
+        let writer = ledger.connections.writer.lock();
+        let pages = if pages > 0 {
+            pages
+        } else {
+            writer
+                .pragma_query_value(None, "page_count", |r| r.get(0))
+                .expect("reads")
+        };
+        writer
+            .pragma_update_and_check(None, "max_page_count", pages, |_| Ok(()))
+            .expect("sets");
+    };
+    limit(0);
+    let error = ledger
+        .flush_usage(&flush_id(1), &rows, &[])
+        .await
+        .expect_err("full");
+    assert!(matches!(error, StoreError::DiskFull), "{error}");
+    assert_eq!(ledger.usage_total(KeyId(1)).await.expect("reads").requests, 0);
+    limit(1_000_000);
+    let outcome = ledger
+        .flush_usage(&flush_id(1), &rows, &[])
+        .await
+        .expect("flushes");
+    assert_eq!(outcome, FlushOutcome::Applied);
+    assert_eq!(ledger.usage_total(KeyId(1)).await.expect("reads").requests, 5_000);
+}
+
+/// What a machine would find after losing its power now: the files as they lie, without the
+/// shared memory of living processes.
+async fn after_power_loss(dir: &TempDir) -> (TempDir, SqliteLedger) {
+    let copy = tempfile::tempdir().expect("a temporary directory");
+    for file in [LEDGER_FILE, "ledger.db-wal"] {
+        fs::copy(dir.path().join(file), copy.path().join(file)).expect("copies");
+    }
+    let ledger = SqliteLedger::open_existing(copy.path()).await.expect("recovers");
+    (copy, ledger)
+}
+
+#[tokio::test]
+async fn a_crash_within_a_flush_leaves_nothing_and_its_retry_counts_once() {
+    let (dir, ledger) = fresh().await;
+    ledger
+        .flush_usage(&flush_id(0), &[usage_row(1, 7)], &[])
+        .await
+        .expect("flushes");
+    let rows: Vec<_> = (0..5_000)
+        .map(|i| UsageRow {
+            second: i,
+            ..usage_row(1, 1)
+        })
+        .collect();
+    let symbols = [symbol_row(1, 3)];
+    let crashed = {
+        let mut writer = ledger.connections.writer.lock();
+        // A tiny cache, so that much of the open transaction is in the log already.
+        writer.pragma_update(None, "cache_size", 10).expect("sets");
+        let log = dir.path().join("ledger.db-wal");
+        let before = fs::metadata(&log).expect("exists").len();
+        let transaction = writer
+            .transaction_with_behavior(TransactionBehavior::Immediate)
+            .expect("begins");
+        usage::flush(&transaction, &flush_id(1), &rows, &symbols).expect("applies");
+        assert!(
+            fs::metadata(&log).expect("exists").len() > before,
+            "pages were spilled"
+        );
+        let copy = tempfile::tempdir().expect("a temporary directory");
+        for file in [LEDGER_FILE, "ledger.db-wal"] {
+            fs::copy(dir.path().join(file), copy.path().join(file)).expect("copies");
+        }
+        // The transaction is dropped here without a commit: the process survives, the flush fails.
+        copy
+    };
+    let recovered = SqliteLedger::open_existing(crashed.path())
+        .await
+        .expect("recovers");
+    for survivor in [&ledger, &recovered] {
+        assert_eq!(survivor.usage_total(KeyId(1)).await.expect("reads").requests, 7);
+        let retry = survivor
+            .flush_usage(&flush_id(1), &rows, &symbols)
+            .await
+            .expect("flushes");
+        assert_eq!(retry, FlushOutcome::Applied);
+        let total = survivor.usage_total(KeyId(1)).await.expect("reads");
+        assert_eq!((total.requests, total.entries), (5_007, 3));
+    }
+}
+
+#[tokio::test]
+async fn a_crash_after_a_flush_loses_nothing_and_its_retry_changes_nothing() {
+    let (dir, ledger) = fresh().await;
+    let (usage, symbols) = ([usage_row(1, 9)], [symbol_row(1, 3)]);
+    ledger
+        .flush_usage(&flush_id(1), &usage, &symbols)
+        .await
+        .expect("flushes");
+    let (_copy, recovered) = after_power_loss(&dir).await;
+    let retry = recovered
+        .flush_usage(&flush_id(1), &usage, &symbols)
+        .await
+        .expect("flushes");
+    assert_eq!(retry, FlushOutcome::AlreadyApplied);
+    assert_eq!(recovered.usage_total(KeyId(1)).await.expect("reads").requests, 9);
+}
+
+#[tokio::test]
+async fn sql_that_breaks_the_rules_is_refused() {
+    let (dir, ledger) = fresh().await;
+    let acme = account(&ledger, "acme").await;
+    ledger.create_key(new_key(acme.id, 1)).await.expect("makes");
+    ledger.revoke_key(KeyId(1), 5).await.expect("revokes");
+    let sql = by_hand(&dir);
+    let refused = [
+        "INSERT INTO tiers (name) VALUES ('Gold')",
+        "INSERT INTO tiers (name) VALUES ('')",
+        "INSERT INTO tiers (name, requests_per_month) VALUES ('x', 0)",
+        "INSERT INTO tiers (name, requests_per_month) VALUES ('x', -1)",
+        "INSERT INTO tiers (name, requests_per_month) VALUES ('x', 1000000000000001)",
+        "INSERT INTO tiers (name, requests_per_second) VALUES ('x', 1)",
+        "INSERT INTO tiers (name, burst) VALUES ('x', 1)",
+        "INSERT INTO tiers (name, requests_per_second, burst) VALUES ('x', 0, 1)",
+        "INSERT INTO tiers (name, requests_per_second, burst) VALUES ('x', 1, 1000000001)",
+        "INSERT INTO tiers (name, requests_per_second, burst) VALUES ('x', 1.5, 1)",
+        "INSERT INTO tiers (name, reports_per_month) VALUES ('x', 'many')",
+        "DELETE FROM tiers WHERE name = 'pro'",
+        "UPDATE tiers SET requests_per_second = -5 WHERE name = 'pro'",
+        "INSERT INTO accounts (name, tier, created_at_ns) VALUES ('x', 'gold', 1)",
+        "INSERT INTO accounts (name, tier, created_at_ns) VALUES ('acme', 'pro', 1)",
+        "INSERT INTO accounts (name, tier, created_at_ns) VALUES ('', 'pro', 1)",
+        "INSERT INTO accounts (name, tier, created_at_ns) VALUES (' x', 'pro', 1)",
+        "INSERT INTO accounts (name, tier, created_at_ns) VALUES ('17', 'pro', 1)",
+        "INSERT INTO accounts (name, tier, created_at_ns) VALUES ('x' || char(10) || 'y', 'pro', 1)",
+        "INSERT INTO accounts (name, tier, created_at_ns) VALUES ('x' || char(127), 'pro', 1)",
+        "INSERT INTO accounts (name, tier, created_at_ns) VALUES ('x' || char(0) || 'y', 'pro', 1)",
+        "INSERT INTO accounts (name, tier, created_at_ns) VALUES ('x', 'pro', -1)",
+        "INSERT INTO accounts (name, tier, created_at_ns, disabled) VALUES ('x', 'pro', 1, 2)",
+        "INSERT INTO accounts (id, name, tier, created_at_ns) VALUES (-1, 'x', 'pro', 1)",
+        "DELETE FROM accounts",
+        "UPDATE accounts SET tier = 'gold'",
+        "INSERT INTO subscriptions (account_id, tier, starts_at_ns) VALUES (1, 'pro', 1)",
+        "INSERT INTO subscriptions (account_id, tier, starts_at_ns, ends_at_ns) VALUES (1, 'pro', 2, 1)",
+        "INSERT INTO subscriptions (account_id, tier, starts_at_ns, ends_at_ns) VALUES (9, 'pro', 1, 2)",
+        "INSERT INTO api_keys (key_id, account_id, name, verifier, created_at_ns) VALUES (0, 1, 'x', randomblob(32), 1)",
+        "INSERT INTO api_keys (key_id, account_id, name, verifier, created_at_ns) VALUES (-2, 1, 'x', randomblob(32), 1)",
+        "INSERT INTO api_keys (key_id, account_id, name, verifier, created_at_ns) VALUES (2, 9, 'x', randomblob(32), 1)",
+        "INSERT INTO api_keys (key_id, account_id, name, verifier, created_at_ns) VALUES (2, 1, '', randomblob(32), 1)",
+        "INSERT INTO api_keys (key_id, account_id, name, verifier, created_at_ns) VALUES (2, 1, 'x', randomblob(31), 1)",
+        "INSERT INTO api_keys (key_id, account_id, name, verifier, created_at_ns) VALUES (2, 1, 'x', hex(randomblob(16)), 1)",
+        "INSERT INTO api_keys (key_id, account_id, name, verifier, created_at_ns) SELECT 2, 1, 'x', verifier, 1 FROM api_keys",
+        "INSERT INTO api_keys (key_id, account_id, name, verifier, created_at_ns, expires_at_ns) VALUES (2, 1, 'x', randomblob(32), 5, 5)",
+        "DELETE FROM api_keys",
+        "UPDATE api_keys SET revoked_at_ns = NULL",
+        "UPDATE api_keys SET revoked_at_ns = 6",
+        "UPDATE api_keys SET verifier = randomblob(32)",
+        "UPDATE api_keys SET key_id = 77",
+        "INSERT INTO parameters (name, value, updated_at_ns) VALUES ('A', '1', 1)",
+        "INSERT INTO parameters (name, value, updated_at_ns) VALUES ('a', NULL, 1)",
+        "INSERT INTO usage VALUES (-1, 1, 1, 0, 1, 0, 0)",
+        "INSERT INTO usage VALUES (1, -1, 1, 0, 1, 0, 0)",
+        "INSERT INTO usage VALUES (1, 253402300800, 1, 0, 1, 0, 0)",
+        "INSERT INTO usage VALUES (1, 1, 3, 0, 1, 0, 0)",
+        "INSERT INTO usage VALUES (1, 1, 1, 65536, 1, 0, 0)",
+        "INSERT INTO usage VALUES (1, 1, 1, 0, 0, 0, 0)",
+        "INSERT INTO usage VALUES (1, 1, 1, 0, 9e18 + 9e18, 0, 0)",
+        "INSERT INTO usage VALUES (1, 1, 1, 0, 1, -1, 0)",
+        "INSERT INTO usage_symbols VALUES (1, '', 1, 0, 1)",
+        "INSERT INTO usage_symbols VALUES (1, 'SEVENTEEN-LETTERS', 1, 0, 1)",
+        "INSERT INTO usage_symbols VALUES (1, 'BTC USD', 1, 0, 1)",
+        "INSERT INTO usage_symbols VALUES (1, 'BTC', 1, 256, 1)",
+        "INSERT INTO usage_symbols VALUES (1, 'BTC', 1, 0, 0)",
+        "INSERT INTO flushes (node, boot, shard, sequence, usage_rows, requests, symbol_rows, entries) VALUES ('', 1, 1, 1, 1, 1, 1, 1)",
+        "INSERT INTO flushes (node, boot, shard, sequence, usage_rows, requests, symbol_rows, entries) VALUES ('a', 1, -1, 1, 1, 1, 1, 1)",
+        "INSERT INTO flushes (node, boot, shard, sequence, usage_rows, requests, symbol_rows, entries) VALUES ('a', 1, 1, -1, 1, 1, 1, 1)",
+        "INSERT INTO revision (id, value) VALUES (2, 1)",
+    ];
+    for statement in refused {
+        let error = sql.execute(statement, []).expect_err(statement);
+        assert_eq!(
+            error.sqlite_error_code(),
+            Some(ErrorCode::ConstraintViolation),
+            "{statement}: {error}"
+        );
+    }
+}
+
+#[tokio::test]
+async fn a_change_by_hand_reaches_servers_and_a_tier_change_is_on_record() {
+    let (dir, ledger) = fresh().await;
+    let acme = account(&ledger, "acme").await;
+    ledger.create_key(new_key(acme.id, 1)).await.expect("makes");
+    ledger.set_parameter("a", "1", 1).await.expect("sets");
+    let sql = by_hand(&dir);
+    let mut stamp = ledger.change_stamp().await.expect("stamp");
+    for statement in [
+        "UPDATE tiers SET requests_per_second = 11 WHERE name = 'pro'",
+        "INSERT INTO tiers (name) VALUES ('new')",
+        "DELETE FROM tiers WHERE name = 'new'",
+        "UPDATE accounts SET tier = 'free'",
+        "UPDATE accounts SET disabled = 1",
+        "UPDATE api_keys SET expires_at_ns = 9000000000000000000",
+        "UPDATE parameters SET value = '2'",
+        "DELETE FROM parameters",
+        "UPDATE subscriptions SET starts_at_ns = starts_at_ns - 1",
+    ] {
+        assert!(sql.execute(statement, []).expect(statement) > 0, "{statement}");
+        let now = ledger.change_stamp().await.expect("stamp");
+        assert_ne!(std::mem::replace(&mut stamp, now), now, "{statement}");
+    }
+    let key = &ledger.load_keys().await.expect("loads").keys[0];
+    assert_eq!(
+        (key.refused, key.limits.requests_per_second),
+        (true, Some(1)),
+        "disabled, and free now"
+    );
+    let history: Vec<(String, bool)> = sql
+        .prepare("SELECT tier, ends_at_ns IS NULL FROM subscriptions ORDER BY starts_at_ns")
+        .expect("prepares")
+        .query_map([], |row| Ok((row.get(0)?, row.get(1)?)))
+        .expect("queries")
+        .collect::<rusqlite::Result<_>>()
+        .expect("reads");
+    assert_eq!(history, [("pro".to_owned(), false), ("free".to_owned(), true)]);
+}
+
+#[tokio::test]
+async fn a_secret_is_in_no_file_and_in_no_debug_form() {
+    let (dir, ledger) = fresh().await;
+    let acme = account(&ledger, "acme").await;
+    let secret: [u8; 32] = std::array::from_fn(|i| 0xA5 ^ (i as u8).wrapping_mul(29));
+    let key = ApiKey::from_parts(77, secret).expect("in range");
+    let new = NewKey {
+        key_id: key.key_id(),
+        verifier: key.verifier(),
+        ..new_key(acme.id, 77)
+    };
+    let shown = format!("{new:?}");
+    let record = ledger.create_key(new).await.expect("makes");
+    let shown = format!(
+        "{shown} {record:?} {:?}",
+        ledger.load_keys().await.expect("loads")
+    );
+
+    let text = key.expose();
+    let secret_text = text.as_str().rsplit('_').next().expect("a part").as_bytes();
+    let mut files: Vec<(String, Vec<u8>)> = vec![("Debug".to_owned(), shown.clone().into_bytes())];
+    for entry in fs::read_dir(dir.path()).expect("lists") {
+        let path = entry.expect("an entry").path();
+        files.push((path.display().to_string(), fs::read(&path).expect("reads")));
+    }
+    assert!(files.len() >= 3, "the ledger and its log");
+    let contains = |bytes: &[u8], part: &[u8]| bytes.windows(part.len()).any(|window| window == part);
+    for (name, bytes) in &files {
+        assert!(!contains(bytes, &secret[..8]), "{name} holds the secret");
+        assert!(
+            !contains(bytes, &secret_text[..12]),
+            "{name} holds the secret's text"
+        );
+    }
+    let verifier = key.verifier();
+    assert!(
+        files[1..]
+            .iter()
+            .any(|(_, bytes)| contains(bytes, verifier.as_bytes())),
+        "the search finds what is there"
+    );
+    let numbers = format!("{}, {}", verifier.as_bytes()[0], verifier.as_bytes()[1]);
+    assert!(!shown.contains(&numbers), "nor does Debug show the verifier");
+}
