@@ -1,13 +1,13 @@
 //! What holds for any quotes whatever.
 
 mod support {
-    pub(crate) mod bench_market;
+    pub(crate) mod test_market;
 }
 
 use std::sync::Arc;
 
 use proptest::prelude::*;
-use support::bench_market::{TestMarket, decimal, ns, venue_id};
+use support::test_market::{TestMarket, decimal, ns, venue_id};
 use trinity_beast::market::decimal::Decimal;
 use trinity_beast::market::{AggregatedPrice, MarketEngine, MarketId, Quote, SymbolId, SymbolTable};
 use trinity_protocol::PriceStatus;
@@ -32,7 +32,7 @@ fn play(table: &Arc<SymbolTable>, ticks: &[Vec<Quote>]) -> Vec<(SymbolId, Aggreg
         }
         if let Some(quote) = quotes.first() {
             engine.tick(quote.receive_time_ns, &mut |symbol, price| {
-                published.push((symbol, *price))
+                published.push((symbol, *price));
             });
         }
     }

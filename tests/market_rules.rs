@@ -1,10 +1,10 @@
 //! What the market promises about a price, rule by rule, through the engine's public face.
 
 mod support {
-    pub(crate) mod bench_market;
+    pub(crate) mod test_market;
 }
 
-use support::bench_market::{TestMarket, decimal, ns, venue_id};
+use support::test_market::{TestMarket, decimal, ns, venue_id};
 use trinity_beast::market::{Disposition, Quote, RejectReason, StatusRule, SymbolTable};
 use trinity_protocol::{PriceFlags, PriceStatus};
 
@@ -619,7 +619,7 @@ fn a_venue_that_quotes_lots_of_a_thousand_is_read_by_its_unit() {
     let rows = "SHIB-USD SHIB USD -12 0.00000001 1 15000 300000 500 500 - SHIB coinbase=1000SHIB-USD*1e-3";
     let table = SymbolTable::builder()
         .and_then(|builder| builder.rows("test", rows))
-        .and_then(|b| b.build());
+        .and_then(trinity_beast::market::SymbolTableBuilder::build);
     let mut market = TestMarket::on(table.expect("the rows are good"));
     market
         .book(0, "coinbase", "1000SHIB-USD", "0.01", "0.0102")

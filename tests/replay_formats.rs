@@ -2,6 +2,7 @@
 
 mod support;
 
+use std::fmt::Write as _;
 use std::io::Write as _;
 use std::path::{Path, PathBuf};
 
@@ -195,7 +196,8 @@ fn plain_gzip_csv_and_json_rows_are_the_same_recording() {
                 format!(r#","{name}":{text}"#)
             }
         };
-        json += &format!(
+        write!(
+            json,
             "\n{{\"time_ms\":{},\"venue\":\"{}\",\"market\":\"{}\"{}{}{}}}",
             fields[0],
             fields[1],
@@ -203,7 +205,8 @@ fn plain_gzip_csv_and_json_rows_are_the_same_recording() {
             side("bid", fields[3]),
             side("ask", fields[4]),
             side("price", fields[5]),
-        );
+        )
+        .expect("memory");
     }
     assert_eq!(play(&mut player(&folder.write("d.jsonl", json))), plain);
     assert!(plain.iter().any(|(_, price)| price.status == PriceStatus::Live));
@@ -332,7 +335,7 @@ fn an_endless_line_is_skipped_without_being_kept() {
     let mut text = rows(&[&format!("{T0_MS},coinbase,BTC-USD,,,20000,")]);
     text.push_str(&"x".repeat(MAX_LINE_BYTES + 1));
     text.push('\n');
-    text.push_str(&format!("{},coinbase,BTC-USD,,,20001,\n", T0_MS + 1));
+    writeln!(text, "{},coinbase,BTC-USD,,,20001,", T0_MS + 1).expect("memory");
     let mut player = player(&folder.write("a.csv.gz", gzip(&text)));
     assert_eq!(play(&mut player).len(), 4, "two prices, then stale, then none");
     assert_eq!((player.stats().damaged, player.stats().named[0].0), (1, 3));

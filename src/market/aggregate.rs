@@ -517,7 +517,9 @@ mod tests {
     #[test]
     fn a_single_venue_on_probation_gives_no_price_but_several_that_agree_give_a_thin_one() {
         let mut all = votes(&[10_000, 10_001, 10_002]);
-        all.iter_mut().for_each(|vote| vote.probation = true);
+        for vote in &mut all {
+            vote.probation = true;
+        }
         assert_eq!(aggregate(&all[..1], &RULES).consensus, Consensus::Empty);
         let outcome = aggregate(&all, &RULES);
         assert_eq!(outcome.consensus, Consensus::Thin);

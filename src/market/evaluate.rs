@@ -53,10 +53,14 @@ pub(super) struct SymbolState {
 }
 
 /// The moment, and how old things may be at it.
+#[expect(
+    clippy::struct_field_names,
+    reason = "the unit belongs in the name of every time"
+)]
 struct Ages {
     now_ns: u64,
-    max_ns: u64,
-    hard_ns: u64,
+    max_age_ns: u64,
+    hard_age_ns: u64,
 }
 
 /// A seat's vote with what the engine needs beside it.
@@ -107,8 +111,8 @@ pub(super) fn evaluate(
     let spec = table.symbol(id);
     let ages = Ages {
         now_ns,
-        max_ns: millis(spec.max_age_ms),
-        hard_ns: millis(spec.hard_age_ms),
+        max_age_ns: millis(spec.max_age_ms),
+        hard_age_ns: millis(spec.hard_age_ms),
     };
     let none = AggregatedPrice::none(spec.exponent, flags);
     state.evaluated_ns = now_ns;
@@ -195,7 +199,7 @@ pub(super) fn evaluate(
     }
 
     if let Some(good) = state.good
-        && !older(good.publish_time_ns, now_ns, ages.hard_ns)
+        && !older(good.publish_time_ns, now_ns, ages.hard_age_ns)
         && jumps(good.mantissa, mantissa, spec.jump_bps)
     {
         let confirmed = is_tick
@@ -232,7 +236,7 @@ fn carry(
 ) -> AggregatedPrice {
     let Some(good) = state
         .good
-        .filter(|good| !older(good.publish_time_ns, ages.now_ns, ages.hard_ns))
+        .filter(|good| !older(good.publish_time_ns, ages.now_ns, ages.hard_age_ns))
     else {
         if state.published.sequence > 0 {
             state.rule = StatusRule::HardAge;
@@ -249,10 +253,10 @@ fn carry(
         };
     };
     let (status, limit_ns);
-    if older(good.publish_time_ns, ages.now_ns, ages.max_ns) {
-        (status, state.rule, limit_ns) = (PriceStatus::Stale, StatusRule::MaxAge, ages.hard_ns);
+    if older(good.publish_time_ns, ages.now_ns, ages.max_age_ns) {
+        (status, state.rule, limit_ns) = (PriceStatus::Stale, StatusRule::MaxAge, ages.hard_age_ns);
     } else {
-        (status, state.rule, limit_ns) = (fresh, rule, ages.max_ns);
+        (status, state.rule, limit_ns) = (fresh, rule, ages.max_age_ns);
     }
     state.next_check_ns = state.next_check_ns.min(expiry(good.publish_time_ns, limit_ns));
     AggregatedPrice { status, ..good }
