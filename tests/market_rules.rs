@@ -480,6 +480,35 @@ fn a_jump_is_held_until_a_second_tick_confirms_it() {
 }
 
 #[test]
+fn a_venue_that_falls_silent_confirms_no_jump() {
+    let mut market = two_venues(0, "20000");
+    market
+        .last(0, "bitstamp", "btcusd", "20000")
+        .expect("a good quote");
+    market.tick(0);
+    market
+        .last(500, "coinbase", "BTC-USD", "20000")
+        .expect("a good quote");
+    market.tick(500);
+    for (venue, spelling) in [("coinbase", "BTC-USD"), ("kraken", "BTC/USD")] {
+        market
+            .last(1_000, venue, spelling, "22000")
+            .expect("a good quote");
+    }
+    assert_eq!(market.price_at(1_000, "BTC-USD").status, PriceStatus::Held);
+    // Bitstamp's quote grows too old: the symbol is evaluated again, without any newer quote.
+    let price = market.price_at(MAX_AGE_MS + 1, "BTC-USD");
+    assert_eq!(
+        market.explain_venue("BTC-USD", "bitstamp").disposition,
+        Disposition::TooOld
+    );
+    assert_eq!(
+        (price.status, price.mantissa),
+        (PriceStatus::Held, 2_000_000_000_000)
+    );
+}
+
+#[test]
 fn a_jump_that_goes_back_was_never_published() {
     let mut market = two_venues(0, "20000");
     for (at, price) in [(1_000, "30000"), (2_000, "40000"), (3_000, "20100")] {
