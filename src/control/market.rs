@@ -99,7 +99,8 @@ pub struct Progress {
     pub over: bool,
 }
 
-/// Plays a recording until its end or until `stop` is set.
+/// Plays a recording until `stop` is set; past its end the prices age as they would in a
+/// market that fell silent.
 pub fn replay(
     player: &mut Player,
     publisher: &mut Publisher,
@@ -107,12 +108,12 @@ pub fn replay(
     mut report: impl FnMut(&Player, Progress),
 ) -> anyhow::Result<()> {
     player.start(clock::unix_nanos());
-    let mut over = false;
+    let mut changed = Vec::new();
     while !stop.load(Ordering::Relaxed) {
         let wall_ns = clock::unix_nanos();
-        let mut changed = Vec::new();
+        let mut next_due = player.next_due();
         let mut market_ns = player.recorded_time(wall_ns);
-        while !over && player.next_due().is_some_and(|due| due <= wall_ns) {
+        while next_due.is_some_and(|due| due <= wall_ns) {
             let step = player.step(&mut |symbol, price| changed.push((symbol, *price)))?;
             if let Step::Played(at) | Step::NewPass(at) = step {
                 market_ns = at;
@@ -120,20 +121,21 @@ pub fn replay(
             for (symbol, price) in changed.drain(..) {
                 publisher.publish(symbol, &price, market_ns, wall_ns);
             }
+            next_due = player.next_due();
+            // At full speed the next step is always due: come up for air after each.
             if publisher.speed == Speed::Fast {
                 break;
             }
         }
-        over = player.next_due().is_none();
         report(
             player,
             Progress {
                 wall_ns,
                 market_ns,
-                over,
+                over: next_due.is_none(),
             },
         );
-        let wait = player.next_due().map_or(NAP, |due| {
+        let wait = next_due.map_or(NAP, |due| {
             Duration::from_nanos(due.saturating_sub(clock::unix_nanos()))
         });
         if !wait.is_zero() {

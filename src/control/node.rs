@@ -19,6 +19,7 @@ use super::usage::UsageFlush;
 use super::{calendar, demo};
 use crate::clock;
 use crate::config::Config;
+use crate::market::recording::Recording;
 use crate::market::replay::Player;
 use crate::shard::ShardShared;
 use crate::shard::driver::{self, Chosen, probe};
@@ -64,16 +65,17 @@ impl Node {
         let mut keys = KeySync::new(Arc::clone(&ledger));
         keys.reload(now_ns).await.context("cannot read the keys")?;
 
-        let player = Player::new(market::open(&config.market)?, config.speed, config.looping)?;
-        let names = Arc::new(market::names(player.table())?);
+        let recording = market::open(&config.market)?;
+        let symbols = recording.symbol_table()?;
+        let names = Arc::new(market::names(&symbols)?);
         let cpus = shards::plan(config.shards)?;
         let (writer, prices) = PriceWriter::new(&names, cpus.len());
-        let publisher = Publisher::new(writer, player.table(), config.speed);
+        let publisher = Publisher::new(writer, &symbols, config.speed);
 
         let driver = driver::choose(config.driver, probe::io_uring)?;
         tracing::info!(driver = %driver.kind, why = driver.why, "driver chosen");
         let stop = Stop::default();
-        let market = start_market(player, publisher, &stop)?;
+        let market = start_market(recording, &config, publisher, &stop)?;
 
         let shared = Arc::new(ShardShared::default());
         shared
@@ -202,11 +204,19 @@ impl Node {
     }
 }
 
-fn start_market(mut player: Player, mut publisher: Publisher, stop: &Stop) -> anyhow::Result<JoinHandle<()>> {
-    let source = player.recording().name();
-    tracing::info!(market = source, "market starts");
+fn start_market(
+    recording: Recording,
+    config: &Config,
+    mut publisher: Publisher,
+    stop: &Stop,
+) -> anyhow::Result<JoinHandle<()>> {
+    tracing::info!(market = recording.name(), speed = %config.speed, looping = config.looping, "market starts");
     let flag = Arc::clone(stop);
-    let task = move || market::replay(&mut player, &mut publisher, &flag, |_, _| {});
+    let (speed, looping) = (config.speed, config.looping);
+    let task = move || {
+        let mut player = Player::new(recording.clone(), speed, looping)?;
+        market::replay(&mut player, &mut publisher, &flag, |_, _| {})
+    };
     Ok(supervise::spawn("market", Arc::clone(stop), task)?)
 }
 

@@ -16,7 +16,10 @@ pub(crate) struct Response {
 impl Response {
     /// A header's value.
     pub(crate) fn header(&self, name: &str) -> Option<&str> {
-        self.headers.iter().find(|(n, _)| n.eq_ignore_ascii_case(name)).map(|(_, value)| value.as_str())
+        self.headers
+            .iter()
+            .find(|(n, _)| n.eq_ignore_ascii_case(name))
+            .map(|(_, value)| value.as_str())
     }
 
     /// The body as JSON.
@@ -31,13 +34,26 @@ pub(crate) fn get(server: SocketAddr, path: &str, key: Option<&str>) -> Response
 }
 
 /// Any request on a connection of its own.
-pub(crate) fn request(server: SocketAddr, method: &str, path: &str, key: Option<&str>, body: &str) -> Response {
+pub(crate) fn request(
+    server: SocketAddr,
+    method: &str,
+    path: &str,
+    key: Option<&str>,
+    body: &str,
+) -> Response {
     let mut stream = TcpStream::connect(server).expect("connected");
     stream.set_read_timeout(Some(PATIENCE)).expect("set");
     let key = key.map_or(String::new(), |key| format!("Authorization: Bearer {key}\r\n"));
-    let length = if body.is_empty() { String::new() } else { format!("Content-Length: {}\r\n", body.len()) };
-    write!(stream, "{method} {path} HTTP/1.1\r\nHost: test\r\nConnection: close\r\n{key}{length}\r\n{body}")
-        .expect("sent");
+    let length = if body.is_empty() {
+        String::new()
+    } else {
+        format!("Content-Length: {}\r\n", body.len())
+    };
+    write!(
+        stream,
+        "{method} {path} HTTP/1.1\r\nHost: test\r\nConnection: close\r\n{key}{length}\r\n{body}"
+    )
+    .expect("sent");
     read(stream)
 }
 
@@ -56,8 +72,15 @@ fn read(stream: TcpStream) -> Response {
             None => break,
         }
     }
-    let mut response = Response { status, headers, body: String::new() };
-    match response.header("content-length").and_then(|len| len.parse::<usize>().ok()) {
+    let mut response = Response {
+        status,
+        headers,
+        body: String::new(),
+    };
+    match response
+        .header("content-length")
+        .and_then(|len| len.parse::<usize>().ok())
+    {
         Some(len) => {
             let mut body = vec![0; len];
             reader.read_exact(&mut body).expect("the whole body");

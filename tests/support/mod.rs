@@ -3,6 +3,8 @@
 #![allow(dead_code, reason = "each test takes what it needs")]
 
 pub(crate) mod http;
+pub(crate) mod keys;
+pub(crate) mod recording;
 pub(crate) mod server;
 
 use std::path::{Path, PathBuf};

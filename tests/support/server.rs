@@ -8,8 +8,9 @@ use std::path::PathBuf;
 use std::process::{Child, Command, ExitStatus, Stdio};
 use std::sync::mpsc::{Receiver, channel};
 use std::thread;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
+use trinity_beast::clock;
 use trinity_protocol::ApiKey;
 
 /// The binary under test.
@@ -40,9 +41,26 @@ enum Dir {
 pub(crate) fn command() -> Command {
     let mut command = Command::new(BINARY);
     for name in [
-        "MARKET", "REPLAY_SPEED", "REPLAY_ONCE", "DATA_DIR", "BIND", "UDP_PORT_LPO", "TCP_PORT_LPO", "TCP_PORT_OPS",
-        "TCP_PORT_LRS", "UDP_PORT_LRS", "SHARDS", "DRIVER", "SERVER_TYPE", "CLUSTER_NODE", "NODE_ENV", "MEMORYDB_URL",
-        "AURORA_URL", "RUST_LOG", "TRINITY_SERVER", "TRINITY_KEY_FILE",
+        "MARKET",
+        "REPLAY_SPEED",
+        "REPLAY_ONCE",
+        "DATA_DIR",
+        "BIND",
+        "UDP_PORT_LPO",
+        "TCP_PORT_LPO",
+        "TCP_PORT_OPS",
+        "TCP_PORT_LRS",
+        "UDP_PORT_LRS",
+        "SHARDS",
+        "DRIVER",
+        "SERVER_TYPE",
+        "CLUSTER_NODE",
+        "NODE_ENV",
+        "MEMORYDB_URL",
+        "AURORA_URL",
+        "RUST_LOG",
+        "TRINITY_SERVER",
+        "TRINITY_KEY_FILE",
     ] {
         command.env_remove(name);
     }
@@ -59,7 +77,10 @@ impl Server {
     }
 
     /// Starts a server in a directory that outlives it.
-    pub(crate) fn start_in<S: AsRef<OsStr>>(dir: &std::path::Path, flags: impl IntoIterator<Item = S>) -> Self {
+    pub(crate) fn start_in<S: AsRef<OsStr>>(
+        dir: &std::path::Path,
+        flags: impl IntoIterator<Item = S>,
+    ) -> Self {
         let mut command = serve_command(dir);
         command.args(flags);
         Self::run(command, Dir::Given(dir.to_owned()))
@@ -71,8 +92,11 @@ impl Server {
     }
 
     fn run(mut command: Command, dir: Dir) -> Self {
-        let mut child =
-            command.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().expect("the binary runs");
+        let mut child = command
+            .stdout(Stdio::piped())
+            .stderr(Stdio::piped())
+            .spawn()
+            .expect("the binary runs");
         let (send, log) = channel();
         for stream in [
             Box::new(child.stdout.take().expect("piped")) as Box<dyn Read + Send>,
@@ -89,7 +113,15 @@ impl Server {
         }
         drop(send);
         let nowhere = SocketAddr::from(([0, 0, 0, 0], 0));
-        let mut server = Self { child, udp: nowhere, http: nowhere, ops: nowhere, log, seen: Vec::new(), dir };
+        let mut server = Self {
+            child,
+            udp: nowhere,
+            http: nowhere,
+            ops: nowhere,
+            log,
+            seen: Vec::new(),
+            dir,
+        };
         let line = server.wait_for_line("listening");
         server.udp = address(&line, "udp");
         server.http = address(&line, "http");
@@ -113,7 +145,10 @@ impl Server {
 
     /// The demo key's text.
     pub(crate) fn demo_key_text(&self) -> String {
-        fs::read_to_string(self.data_dir().join("demo.key")).expect("the demo key").trim().to_owned()
+        fs::read_to_string(self.data_dir().join("demo.key"))
+            .expect("the demo key")
+            .trim()
+            .to_owned()
     }
 
     /// The first line of its output or log, from now on or before, that has all of `wanted`
@@ -123,9 +158,9 @@ impl Server {
         if let Some(line) = self.seen.iter().find(|line| fits(line)) {
             return line.clone();
         }
-        let until = Instant::now() + PATIENCE;
+        let until = clock::monotonic() + PATIENCE;
         loop {
-            let left = until.saturating_duration_since(Instant::now());
+            let left = until.saturating_duration_since(clock::monotonic());
             match self.log.recv_timeout(left) {
                 Ok(line) => {
                     self.seen.push(line.clone());
@@ -133,7 +168,7 @@ impl Server {
                         return line;
                     }
                 }
-                Err(_) => panic!("no line with {wanted:?} in:\n{}", self.seen.join("\n")),
+                Err(end) => panic!("no line with {wanted:?} ({end}) in:\n{}", self.seen.join("\n")),
             }
         }
     }
@@ -174,32 +209,48 @@ impl Drop for Server {
 pub(crate) fn serve_command(dir: &std::path::Path) -> Command {
     let mut command = command();
     command
-        .args(["serve", "--udp-port-lpo", "0", "--tcp-port-lpo", "0", "--tcp-port-ops", "0", "--data-dir"])
+        .args([
+            "serve",
+            "--udp-port-lpo",
+            "0",
+            "--tcp-port-lpo",
+            "0",
+            "--tcp-port-ops",
+            "0",
+            "--data-dir",
+        ])
         .arg(dir);
     command
 }
 
 /// Sends a signal to one process.
 pub(crate) fn signal(name: &str, pid: u32) {
-    let status = Command::new("kill").args([format!("-{name}"), pid.to_string()]).status().expect("kill runs");
+    let status = Command::new("kill")
+        .args([format!("-{name}"), pid.to_string()])
+        .status()
+        .expect("kill runs");
     assert!(status.success());
 }
 
 /// Asks until there is an answer.
 pub(crate) fn wait_until<T>(what: &str, mut ask: impl FnMut() -> Option<T>) -> T {
-    let until = Instant::now() + PATIENCE;
+    let until = clock::monotonic() + PATIENCE;
     loop {
         if let Some(answer) = ask() {
             return answer;
         }
-        assert!(Instant::now() < until, "waited in vain: {what}");
+        assert!(clock::monotonic() < until, "waited in vain: {what}");
         thread::sleep(Duration::from_millis(10));
     }
 }
 
 fn address(line: &str, field: &str) -> SocketAddr {
     let marker = format!("{field}=");
-    let rest = &line[line.find(&marker).unwrap_or_else(|| panic!("no {field} in {line:?}")) + marker.len()..];
+    let rest = &line[line
+        .find(&marker)
+        .unwrap_or_else(|| panic!("no {field} in {line:?}"))
+        + marker.len()..];
     let text = rest.split_whitespace().next().unwrap_or_default();
-    text.parse().unwrap_or_else(|_| panic!("{text:?} in {line:?} is no address"))
+    text.parse()
+        .unwrap_or_else(|_| panic!("{text:?} in {line:?} is no address"))
 }
