@@ -172,7 +172,7 @@ fn a_repeated_datagram_is_answered_again_and_billed_once_from_whichever_address(
     let mut server = Server::start(["--shards", "2"]);
     let key = server.demo_key();
     let mac = MacKeys::from_verifier(&key.verifier());
-    let now = std::time::UNIX_EPOCH.elapsed().expect("after 1970").as_nanos() as u64;
+    let now = clock::unix_nanos();
     let head = RequestHead {
         key_id: key.key_id(),
         request_id: RequestId::new(7, 1),

@@ -10,10 +10,12 @@ use std::time::Duration;
 use trinity_protocol::PriceStatus;
 
 use crate::clock;
-use crate::market::quote::AggregatedPrice;
+use super::ops::MarketFacts;
+use crate::market::quote::{AggregatedPrice, RejectReason};
 use crate::market::recording::Recording;
 use crate::market::replay::{Player, Speed, Step};
 use crate::market::symbol::{SymbolId, SymbolTable};
+use crate::market::venue::VenueId;
 use crate::tables::prices::{PriceRecord, PriceWriter, SymbolIndex, SymbolNames};
 
 /// Longest time the task sleeps, so that it notices the end of the process.
@@ -98,6 +100,42 @@ pub struct Progress {
     /// Whether nothing is left to play.
     pub over: bool,
 }
+
+/// Writes a replay's progress on the operators' board.
+#[derive(Debug)]
+pub struct Report<'a> {
+    facts: &'a MarketFacts,
+    /// When the counts were last written: they are for people, once a second is enough.
+    counted_ns: u64,
+}
+
+impl<'a> Report<'a> {
+    /// A report on the board's market.
+    pub const fn new(facts: &'a MarketFacts) -> Self {
+        Self { facts, counted_ns: 0 }
+    }
+
+    /// Notes a round. A recording that is over ticks no more, and the market is then not live.
+    pub fn note(&mut self, player: &Player, progress: Progress) {
+        if !progress.over {
+            self.facts.last_tick_ns.set(progress.wall_ns);
+        }
+        if progress.wall_ns.saturating_sub(self.counted_ns) < COUNT_NS {
+            return;
+        }
+        self.counted_ns = progress.wall_ns;
+        let engine = player.engine();
+        self.facts.accepted.set(VenueId::all().map(|venue| engine.taken(venue)).sum());
+        let count = |reason| VenueId::all().map(|venue| engine.rejected(venue, reason)).sum();
+        *self.facts.rejected.write() =
+            RejectReason::ALL.map(|reason| (reason.name().to_owned(), count(reason))).to_vec();
+        self.facts.damaged_lines.set(player.stats().damaged);
+        self.facts.passes.set(player.passes());
+    }
+}
+
+/// How often a replay's counts are written, nanoseconds.
+const COUNT_NS: u64 = 1_000_000_000;
 
 /// Plays a recording until `stop` is set; past its end the prices age as they would in a
 /// market that fell silent.

@@ -10,6 +10,8 @@ pub mod health;
 pub mod keys;
 pub mod market;
 pub mod node;
+pub mod ops;
 pub mod shards;
 pub mod supervise;
 pub mod usage;
+pub mod web;

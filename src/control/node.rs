@@ -1,6 +1,7 @@
 //! One node from its start to its end: opens what it needs in order, serves, and ends
 //! without losing what it counted.
 
+use std::fmt::Write as _;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::thread::JoinHandle;
@@ -13,9 +14,11 @@ use super::data_dir::DataDir;
 use super::health::Health;
 use super::keys::KeySync;
 use super::market::{self, Publisher};
+use super::ops::{Fact, KeysFacts, LedgerFacts, MarketFacts, MarketKind, Ops, ProcessFacts, ShardFacts};
 use super::shards::{self, Shards};
 use super::supervise::{self, Stop};
 use super::usage::UsageFlush;
+use super::web::Web;
 use super::{calendar, demo};
 use crate::clock;
 use crate::config::Config;
@@ -24,8 +27,8 @@ use crate::market::replay::Player;
 use crate::shard::ShardShared;
 use crate::shard::driver::{self, Chosen, probe};
 use crate::shard::socket::Steering;
-use crate::store::{Ledger, SqliteLedger};
-use crate::tables::prices::PriceWriter;
+use crate::store::{Ledger, SqliteLedger, StoreError};
+use crate::tables::prices::{PriceTable, PriceWriter};
 
 /// How often keys are looked for and usage is flushed.
 const TICK: Duration = Duration::from_millis(200);
@@ -41,6 +44,8 @@ pub struct Node {
     keys: KeySync,
     usage: UsageFlush,
     shards: Shards,
+    web: Web,
+    ops: Arc<Ops>,
     driver: Chosen,
     market: JoinHandle<()>,
     stop: Stop,
@@ -74,47 +79,54 @@ impl Node {
 
         let driver = driver::choose(config.driver, probe::io_uring)?;
         tracing::info!(driver = %driver.kind, why = driver.why, "driver chosen");
+        let ops = Arc::new(board(&config, now_ns, &driver, &cpus, &prices, &recording));
         let stop = Stop::default();
-        let market = start_market(recording, &config, publisher, &stop)?;
+        let market = start_market(recording, &config, publisher, &ops, &stop)?;
 
         let shared = Arc::new(ShardShared::default());
-        shared
-            .month_end_ns
-            .store(calendar::month_end_ns(now_ns), Ordering::Relaxed);
-        let shards = Shards::start(config.udp, &cpus, &driver, &prices, &keys.table(), &shared)?;
-        describe(&shards);
-        let meters = shards.handles.iter().map(|shard| shard.pages.clone()).collect();
+        shared.month_end_ns.store(calendar::month_end_ns(now_ns), Ordering::Relaxed);
+        let shards = Shards::start(config.udp, &ops.shards, &driver, &prices, &keys.table(), &shared)?;
+        describe(&shards, &ops);
+        let web = Web::start(&config, &ops, &prices, &keys.table(), &shared)?;
+        let meters = shards.handles.iter().map(|shard| &shard.pages).chain(&web.pages).cloned().collect();
         let boot = getrandom::u64().map_err(|error| anyhow!("no randomness: {error}"))?;
         let usage = UsageFlush::new(ledger, names, config.node.clone(), boot, meters);
-        Ok(Self {
+        tracing::info!(udp = %shards.address, http = %web.http, ops = %web.ops, "listening");
+        let node = Self {
             data,
             keys,
             usage,
             shards,
+            web,
+            ops,
             driver,
             market,
             stop,
             ledger_reads: Health::new("ledger (reading keys)"),
             ledger_writes: Health::new("ledger (writing usage)"),
             reconciled_ns: now_ns,
-        })
+        };
+        node.note_keys(now_ns);
+        Ok(node)
     }
 
     /// What a person who started it wants to know next.
     pub fn welcome(&self) -> String {
-        let udp = self.shards.address;
+        let (udp, http) = (self.shards.address, self.web.http);
         let key = self.data.demo_key_path();
         let mut text = format!(
-            "Trinity Beast {} serves prices\n  UDP   {udp}  ({} shards, {} driver)\n",
+            "Trinity Beast {} serves prices\n  UDP   {udp}  ({} shards, {} driver)\n  HTTP  {http}\n  ops   {}\n",
             env!("CARGO_PKG_VERSION"),
             self.shards.handles.len(),
             self.driver.kind,
+            self.web.ops,
         );
         if key.exists() {
             let key = key.display();
-            text += &format!(
-                "The demo key is in {key}. Try:\n  trinity-beast query BTC-USD --server {udp} --key-file {key}\n"
-            );
+            text.push_str("The demo key has no limits and is for this machine; try it:\n");
+            // Writing to a String cannot fail.
+            let _ = writeln!(text, "  trinity-beast query BTC-USD --server {udp} --key-file {key}");
+            let _ = writeln!(text, "  curl -H \"X-API-Key: $(cat {key})\" 'http://{http}/price?asset=btc'");
         }
         text
     }
@@ -132,14 +144,18 @@ impl Node {
                 _ = tick.tick() => {}
             }
             self.tend().await;
-            fallen = self.shards.fallen();
+            fallen = match (self.shards.fallen(), self.web.fallen()) {
+                (Some(index), _) => Some(format!("shard {index}")),
+                (None, Some(index)) => Some(format!("HTTP worker {index}")),
+                (None, None) => None,
+            };
             if fallen.is_some() {
                 break;
             }
         }
         let lost = self.stop().await;
-        if let Some(index) = fallen {
-            bail!("shard {index} ended by itself; the process ends so that it can be started whole");
+        if let Some(part) = fallen {
+            bail!("{part} ended by itself; the process ends so that it can be started whole");
         }
         if lost > 0 {
             bail!("{lost} requests were answered but could not be written to the ledger in time");
@@ -150,26 +166,38 @@ impl Node {
     /// The control plane's round: keys in, usage out.
     async fn tend(&mut self) {
         let now_ns = clock::unix_nanos();
-        self.shards
-            .shared
-            .month_end_ns
-            .store(calendar::month_end_ns(now_ns), Ordering::Relaxed);
-        let result = if now_ns.saturating_sub(self.reconciled_ns) >= RECONCILE_NS {
-            self.keys.reload(now_ns).await.map(|()| true)
+        self.shards.shared.month_end_ns.store(calendar::month_end_ns(now_ns), Ordering::Relaxed);
+        let reconciles = now_ns.saturating_sub(self.reconciled_ns) >= RECONCILE_NS;
+        let result = if reconciles {
+            self.keys.reload(now_ns).await
         } else {
-            self.keys.poll(now_ns).await
+            self.keys.poll(now_ns).await.map(|_| ())
         };
-        let changed = self
-            .ledger_reads
-            .note(result, "the last known keys and limits go on serving");
-        if changed == Some(true) {
-            self.reconciled_ns = now_ns;
+        self.note_ledger(&result, now_ns);
+        if self.ledger_reads.note(result, "the last known keys and limits go on serving").is_some() {
+            self.note_keys(now_ns);
+            if reconciles {
+                self.reconciled_ns = now_ns;
+            }
         }
-        let (_, result) = self.usage.round().await;
-        self.ledger_writes.note(
-            result,
-            "usage waits in memory and is written when the ledger is back",
-        );
+        let (flushed, result) = self.usage.round().await;
+        self.ops.ledger.flushes.add(flushed.pages);
+        self.ops.ledger.rows.add(flushed.rows);
+        self.ops.ledger.oldest_unflushed_second.set(self.usage.oldest_unflushed().unwrap_or(0));
+        self.note_ledger(&result, now_ns);
+        self.ledger_writes.note(result, "usage waits in memory and is written when the ledger is back");
+    }
+
+    fn note_keys(&self, now_ns: u64) {
+        self.ops.keys.count.set(self.keys.table().load().entries().len() as u64);
+        self.ops.keys.last_sync_ns.set(now_ns);
+    }
+
+    fn note_ledger(&self, result: &Result<(), StoreError>, now_ns: u64) {
+        match result {
+            Ok(()) => self.ops.ledger.succeeded(now_ns),
+            Err(error) => self.ops.ledger.failed(now_ns, error.to_string()),
+        }
     }
 
     /// Stops serving, then writes what was counted; tells how many requests could not be.
@@ -177,15 +205,17 @@ impl Node {
         tracing::info!("draining");
         self.stop.store(true, Ordering::Relaxed);
         self.market.thread().unpark();
+        self.ops.stopping_since_ns.set(clock::unix_nanos());
         let mut meters = self.shards.stop();
+        meters.extend(self.web.join());
         if self.market.join().is_err() {
             tracing::error!("the market task panicked");
         }
         let flush = async {
             loop {
                 let mut closed = false;
-                for (meter, _) in &mut meters {
-                    closed |= meter.as_mut().is_some_and(crate::tables::meter::Meter::close);
+                for meter in &mut meters {
+                    closed |= meter.close();
                 }
                 let (flushed, result) = self.usage.round().await;
                 self.ledger_writes
@@ -204,24 +234,55 @@ impl Node {
     }
 }
 
+/// The board that operators' pages are rendered from.
+fn board(
+    config: &Config,
+    now_ns: u64,
+    driver: &Chosen,
+    cpus: &[Option<usize>],
+    prices: &[Arc<PriceTable>],
+    recording: &Recording,
+) -> Ops {
+    Ops {
+        process: ProcessFacts {
+            started_ns: now_ns,
+            version: env!("CARGO_PKG_VERSION"),
+            node: config.node.clone(),
+            driver: driver.kind.to_string(),
+            driver_why: driver.why.clone(),
+        },
+        shards: cpus.iter().map(|cpu| ShardFacts { cpu: *cpu, ..ShardFacts::default() }).collect(),
+        web: cpus.iter().map(|_| Arc::default()).collect(),
+        prices: Arc::clone(&prices[0]),
+        market: MarketFacts::new(MarketKind::Replay, &format!("replay:{}", recording.name())),
+        ledger: LedgerFacts::new("sqlite"),
+        keys: KeysFacts::default(),
+        stopping_since_ns: Fact::default(),
+    }
+}
+
 fn start_market(
     recording: Recording,
     config: &Config,
     mut publisher: Publisher,
+    ops: &Arc<Ops>,
     stop: &Stop,
 ) -> anyhow::Result<JoinHandle<()>> {
     tracing::info!(market = recording.name(), speed = %config.speed, looping = config.looping, "market starts");
-    let flag = Arc::clone(stop);
+    let (flag, ops) = (Arc::clone(stop), Arc::clone(ops));
     let (speed, looping) = (config.speed, config.looping);
     let task = move || {
         let mut player = Player::new(recording.clone(), speed, looping)?;
-        market::replay(&mut player, &mut publisher, &flag, |_, _| {})
+        let mut report = market::Report::new(&ops.market);
+        market::replay(&mut player, &mut publisher, &flag, |player, progress| report.note(player, progress))
     };
     Ok(supervise::spawn("market", Arc::clone(stop), task)?)
 }
 
-fn describe(shards: &Shards) {
-    for (index, shard) in shards.handles.iter().enumerate() {
+fn describe(shards: &Shards, ops: &Ops) {
+    for (index, (shard, facts)) in shards.handles.iter().zip(&ops.shards).enumerate() {
+        facts.receive_buffer_bytes.set(shard.granted.receive_bytes as u64);
+        facts.send_buffer_bytes.set(shard.granted.send_bytes as u64);
         tracing::info!(
             shard = index,
             cpu = shard.cpu,

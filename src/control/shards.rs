@@ -10,10 +10,10 @@ use std::time::Duration;
 use anyhow::{Context, anyhow, bail};
 use arc_swap::ArcSwap;
 
+use super::ops::ShardFacts;
 use crate::shard::driver::{Chosen, cpus};
 use crate::shard::socket::{Granted, Steering, bind_group};
 use crate::shard::{self, ShardParts, ShardShared};
-use crate::tables::counters::ShardCounters;
 use crate::tables::keys::KeyTable;
 use crate::tables::meter::{Meter, MeterPages};
 use crate::tables::prices::PriceTable;
@@ -24,8 +24,6 @@ const START_LIMIT: Duration = Duration::from_secs(10);
 /// A shard as the control plane sees it.
 #[derive(Debug)]
 pub struct ShardHandle {
-    /// What it tells of itself.
-    pub counters: Arc<ShardCounters>,
     /// Its usage.
     pub pages: MeterPages,
     /// The CPU it is pinned to.
@@ -73,27 +71,26 @@ impl Shards {
     /// of them serve.
     pub fn start(
         address: SocketAddr,
-        cpus: &[Option<usize>],
+        facts: &[ShardFacts],
         driver: &Chosen,
         prices: &[Arc<PriceTable>],
         keys: &Arc<ArcSwap<KeyTable>>,
         shared: &Arc<ShardShared>,
     ) -> anyhow::Result<Self> {
-        let (sockets, address, steering) = bind_group(address, cpus.len())
+        let (sockets, address, steering) = bind_group(address, facts.len())
             .with_context(|| format!("cannot listen on UDP {address}: is another server there?"))?;
         let (report, started) = channel();
-        let mut handles = Vec::with_capacity(cpus.len());
-        for (index, ((socket, cpu), prices)) in sockets.into_iter().zip(cpus).zip(prices).enumerate() {
+        let mut handles = Vec::with_capacity(facts.len());
+        for (index, ((socket, facts), prices)) in sockets.into_iter().zip(facts).zip(prices).enumerate() {
             let (meter, pages) = Meter::new();
-            let counters = Arc::new(ShardCounters::default());
             let parts = ShardParts {
                 index,
-                cpu: *cpu,
+                cpu: facts.cpu,
                 socket,
                 prices: Arc::clone(prices),
                 keys: Arc::clone(keys),
                 meter,
-                counters: Arc::clone(&counters),
+                counters: Arc::clone(&facts.counters),
                 shared: Arc::clone(shared),
                 seed: getrandom::u64().map_err(|error| anyhow!("no randomness: {error}"))?,
             };
@@ -106,9 +103,8 @@ impl Shards {
                 send_bytes: 0,
             };
             handles.push(ShardHandle {
-                counters,
                 pages,
-                cpu: *cpu,
+                cpu: facts.cpu,
                 granted,
                 thread,
             });
@@ -130,25 +126,22 @@ impl Shards {
         self.handles.iter().position(|handle| handle.thread.is_finished())
     }
 
-    /// Tells all shards to stop, waits for them, and gives back their meters with what is
-    /// still in them.
-    pub fn stop(self) -> Vec<(Option<Meter>, MeterPages)> {
+    /// Tells all shards and HTTP workers to stop, waits for the shards, and gives back their
+    /// meters with what is still in them.
+    pub fn stop(self) -> Vec<Meter> {
         self.shared.stop.store(true, std::sync::atomic::Ordering::Relaxed);
-        let join = |(index, handle): (usize, ShardHandle)| {
-            let meter = match handle.thread.join() {
-                Ok(Ok(meter)) => Some(meter),
-                Ok(Err(error)) => {
-                    tracing::error!(shard = index, %error, "shard ended with an error");
-                    None
-                }
-                Err(_) => {
-                    tracing::error!(shard = index, "shard panicked; please report it");
-                    None
-                }
-            };
-            (meter, handle.pages)
+        let join = |(index, handle): (usize, ShardHandle)| match handle.thread.join() {
+            Ok(Ok(meter)) => Some(meter),
+            Ok(Err(error)) => {
+                tracing::error!(shard = index, %error, "shard ended with an error");
+                None
+            }
+            Err(_) => {
+                tracing::error!(shard = index, "shard panicked; please report it");
+                None
+            }
         };
-        self.handles.into_iter().enumerate().map(join).collect()
+        self.handles.into_iter().enumerate().filter_map(join).collect()
     }
 
     fn wait_for_start(&mut self, started: &Receiver<(usize, Granted)>) -> anyhow::Result<()> {
