@@ -77,6 +77,9 @@ pub const HTTP_LINGER_MS: u64 = 1_000;
 
 /// A market that last ticked longer ago is not live, milliseconds.
 pub const MARKET_STALE_MS: u64 = 10_000;
+/// Keys last read from the ledger longer ago are told of as old, milliseconds. They go on
+/// serving.
+pub const KEYS_STALE_MS: u64 = 120_000;
 
 const _: () = {
     assert!(RECEIVE_SLOT_BYTES > MAX_DATAGRAM);

@@ -8,5 +8,6 @@ pub mod data_dir;
 pub mod demo;
 pub mod keys;
 pub mod market;
+pub mod ops;
 pub mod supervise;
 pub mod usage;
