@@ -65,8 +65,21 @@ pub const HTTP_BODY_MS: u64 = 10_000;
 /// Idle time of a kept-alive connection, milliseconds: above the 300 s of a load balancer,
 /// so that the balancer never meets a socket that was just closed.
 pub const HTTP_IDLE_MS: u64 = 350_000;
+/// Time a client may leave an answer untaken before its connection is cut, milliseconds.
+pub const HTTP_WRITE_MS: u64 = 10_000;
 /// Connections one HTTP worker holds.
 pub const HTTP_CONNECTIONS: usize = 4_096;
+/// Time that requests in flight have to finish once the service stops, milliseconds.
+pub const HTTP_DRAIN_MS: u64 = 5_000;
+/// After an answer that ends a connection early, time for its client to read it before the
+/// socket is closed over what the client still sends, milliseconds.
+pub const HTTP_LINGER_MS: u64 = 1_000;
+
+/// A market that last ticked longer ago is not live, milliseconds.
+pub const MARKET_STALE_MS: u64 = 10_000;
+/// Keys last read from the ledger longer ago are told of as old, milliseconds. They go on
+/// serving.
+pub const KEYS_STALE_MS: u64 = 120_000;
 
 const _: () = {
     assert!(RECEIVE_SLOT_BYTES > MAX_DATAGRAM);
@@ -77,4 +90,10 @@ const _: () = {
     assert!(METER_REQUEST_ROWS >= 4 * BATCH_MESSAGES);
     assert!(METER_SYMBOL_ROWS >= BATCH_MESSAGES * MAX_ENTRIES);
     assert!(METER_PAGES >= 2);
+    // A batch is one request, so its rows must fit a page like a datagram's.
+    assert!(METER_SYMBOL_ROWS >= HTTP_ASSETS);
+    assert!(
+        HTTP_IDLE_MS > 300_000,
+        "a load balancer must be the one to close an idle connection"
+    );
 };

@@ -9,8 +9,8 @@ use std::time::Duration;
 
 use trinity_protocol::PriceStatus;
 
-use crate::clock;
 use super::ops::MarketFacts;
+use crate::clock;
 use crate::market::quote::{AggregatedPrice, RejectReason};
 use crate::market::recording::Recording;
 use crate::market::replay::{Player, Speed, Step};
@@ -125,10 +125,13 @@ impl<'a> Report<'a> {
         }
         self.counted_ns = progress.wall_ns;
         let engine = player.engine();
-        self.facts.accepted.set(VenueId::all().map(|venue| engine.taken(venue)).sum());
+        self.facts
+            .accepted
+            .set(VenueId::all().map(|venue| engine.taken(venue)).sum());
         let count = |reason| VenueId::all().map(|venue| engine.rejected(venue, reason)).sum();
-        *self.facts.rejected.write() =
-            RejectReason::ALL.map(|reason| (reason.name().to_owned(), count(reason))).to_vec();
+        *self.facts.rejected.write() = RejectReason::ALL
+            .map(|reason| (reason.name().to_owned(), count(reason)))
+            .to_vec();
         self.facts.damaged_lines.set(player.stats().damaged);
         self.facts.passes.set(player.passes());
     }

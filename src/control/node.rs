@@ -84,11 +84,19 @@ impl Node {
         let market = start_market(recording, &config, publisher, &ops, &stop)?;
 
         let shared = Arc::new(ShardShared::default());
-        shared.month_end_ns.store(calendar::month_end_ns(now_ns), Ordering::Relaxed);
+        shared
+            .month_end_ns
+            .store(calendar::month_end_ns(now_ns), Ordering::Relaxed);
         let shards = Shards::start(config.udp, &ops.shards, &driver, &prices, &keys.table(), &shared)?;
         describe(&shards, &ops);
         let web = Web::start(&config, &ops, &prices, &keys.table(), &shared)?;
-        let meters = shards.handles.iter().map(|shard| &shard.pages).chain(&web.pages).cloned().collect();
+        let meters = shards
+            .handles
+            .iter()
+            .map(|shard| &shard.pages)
+            .chain(&web.pages)
+            .cloned()
+            .collect();
         let boot = getrandom::u64().map_err(|error| anyhow!("no randomness: {error}"))?;
         let usage = UsageFlush::new(ledger, names, config.node.clone(), boot, meters);
         tracing::info!(udp = %shards.address, http = %web.http, ops = %web.ops, "listening");
@@ -125,8 +133,14 @@ impl Node {
             let key = key.display();
             text.push_str("The demo key has no limits and is for this machine; try it:\n");
             // Writing to a String cannot fail.
-            let _ = writeln!(text, "  trinity-beast query BTC-USD --server {udp} --key-file {key}");
-            let _ = writeln!(text, "  curl -H \"X-API-Key: $(cat {key})\" 'http://{http}/price?asset=btc'");
+            let _ = writeln!(
+                text,
+                "  trinity-beast query BTC-USD --server {udp} --key-file {key}"
+            );
+            let _ = writeln!(
+                text,
+                "  curl -H \"X-API-Key: $(cat {key})\" 'http://{http}/price?asset=btc'"
+            );
         }
         text
     }
@@ -166,7 +180,10 @@ impl Node {
     /// The control plane's round: keys in, usage out.
     async fn tend(&mut self) {
         let now_ns = clock::unix_nanos();
-        self.shards.shared.month_end_ns.store(calendar::month_end_ns(now_ns), Ordering::Relaxed);
+        self.shards
+            .shared
+            .month_end_ns
+            .store(calendar::month_end_ns(now_ns), Ordering::Relaxed);
         let reconciles = now_ns.saturating_sub(self.reconciled_ns) >= RECONCILE_NS;
         let result = if reconciles {
             self.keys.reload(now_ns).await
@@ -174,7 +191,11 @@ impl Node {
             self.keys.poll(now_ns).await.map(|_| ())
         };
         self.note_ledger(&result, now_ns);
-        if self.ledger_reads.note(result, "the last known keys and limits go on serving").is_some() {
+        if self
+            .ledger_reads
+            .note(result, "the last known keys and limits go on serving")
+            .is_some()
+        {
             self.note_keys(now_ns);
             if reconciles {
                 self.reconciled_ns = now_ns;
@@ -183,13 +204,22 @@ impl Node {
         let (flushed, result) = self.usage.round().await;
         self.ops.ledger.flushes.add(flushed.pages);
         self.ops.ledger.rows.add(flushed.rows);
-        self.ops.ledger.oldest_unflushed_second.set(self.usage.oldest_unflushed().unwrap_or(0));
+        self.ops
+            .ledger
+            .oldest_unflushed_second
+            .set(self.usage.oldest_unflushed().unwrap_or(0));
         self.note_ledger(&result, now_ns);
-        self.ledger_writes.note(result, "usage waits in memory and is written when the ledger is back");
+        self.ledger_writes.note(
+            result,
+            "usage waits in memory and is written when the ledger is back",
+        );
     }
 
     fn note_keys(&self, now_ns: u64) {
-        self.ops.keys.count.set(self.keys.table().load().entries().len() as u64);
+        self.ops
+            .keys
+            .count
+            .set(self.keys.table().load().entries().len() as u64);
         self.ops.keys.last_sync_ns.set(now_ns);
     }
 
@@ -251,7 +281,13 @@ fn board(
             driver: driver.kind.to_string(),
             driver_why: driver.why.clone(),
         },
-        shards: cpus.iter().map(|cpu| ShardFacts { cpu: *cpu, ..ShardFacts::default() }).collect(),
+        shards: cpus
+            .iter()
+            .map(|cpu| ShardFacts {
+                cpu: *cpu,
+                ..ShardFacts::default()
+            })
+            .collect(),
         web: cpus.iter().map(|_| Arc::default()).collect(),
         prices: Arc::clone(&prices[0]),
         market: MarketFacts::new(MarketKind::Replay, &format!("replay:{}", recording.name())),
@@ -274,7 +310,9 @@ fn start_market(
     let task = move || {
         let mut player = Player::new(recording.clone(), speed, looping)?;
         let mut report = market::Report::new(&ops.market);
-        market::replay(&mut player, &mut publisher, &flag, |player, progress| report.note(player, progress))
+        market::replay(&mut player, &mut publisher, &flag, |player, progress| {
+            report.note(player, progress)
+        })
     };
     Ok(supervise::spawn("market", Arc::clone(stop), task)?)
 }

@@ -39,10 +39,13 @@ impl Web {
     ) -> anyhow::Result<Self> {
         let taken = |address| format!("cannot listen on TCP {address}: is another server there?");
         let (mut own, ops_address) = web::bind_group(config.ops, 1).with_context(|| taken(config.ops))?;
-        let (listeners, http) = web::bind_group(config.http, prices.len()).with_context(|| taken(config.http))?;
+        let (listeners, http) =
+            web::bind_group(config.http, prices.len()).with_context(|| taken(config.http))?;
         let pages_of = Arc::clone(ops) as Arc<dyn OpsPages>;
         let (mut workers, mut pages) = (Vec::new(), Vec::new());
-        for (index, ((listener, prices), shard)) in listeners.into_iter().zip(prices).zip(&ops.shards).enumerate() {
+        for (index, ((listener, prices), shard)) in
+            listeners.into_iter().zip(prices).zip(&ops.shards).enumerate()
+        {
             let (meter, ends) = Meter::new();
             pages.push(ends);
             let parts = WebParts {
@@ -60,7 +63,13 @@ impl Web {
             workers.push(web::spawn(parts, WebConfig::default())?);
         }
         let operators = web::spawn_ops(own.remove(0), pages_of, Arc::clone(shared), WebConfig::default())?;
-        Ok(Self { http, ops: ops_address, pages, workers, operators })
+        Ok(Self {
+            http,
+            ops: ops_address,
+            pages,
+            workers,
+            operators,
+        })
     }
 
     /// The first worker that ended although nobody told it to.

@@ -8,6 +8,7 @@
 
 pub mod driver;
 pub mod socket;
+pub mod web;
 
 use std::io;
 use std::sync::Arc;

@@ -92,6 +92,15 @@ impl SymbolNames {
         &self.names
     }
 
+    /// Every alias with the symbol it stands for, in no particular order.
+    pub fn aliases(&self) -> impl Iterator<Item = (Symbol, SymbolIndex)> {
+        self.places.iter().filter_map(|(wire, index)| {
+            let alias = Symbol::from_wire(*wire).ok()?;
+            let index = SymbolIndex(*index);
+            (self.name(index)? != alias).then_some((alias, index))
+        })
+    }
+
     fn insert(&mut self, name: Symbol, index: u32) -> Result<(), SymbolNamesError> {
         let wire = name.to_wire();
         let mut place = slot_hash(&wire) & self.mask;
@@ -419,6 +428,12 @@ mod tests {
         assert_eq!(find("XBT/USD"), Some(SymbolIndex(0)));
         assert_eq!(find("ETH-USD"), Some(SymbolIndex(1)));
         assert_eq!(find("ETH"), None);
+        let mut aliases: Vec<_> = names
+            .aliases()
+            .map(|(alias, index)| (alias.to_string(), index.0))
+            .collect();
+        aliases.sort();
+        assert_eq!(aliases, [("BTC".to_owned(), 0), ("XBT/USD".to_owned(), 0)]);
         assert_eq!(names.find(&[0; 16]), None);
         assert_eq!(names.find(&[0xFF; 16]), None);
     }

@@ -1,0 +1,327 @@
+//! One connection: who is waiting for whom, since when, and when that ends.
+//!
+//! hyper's own head timeout starts with the wait for a request, so it cannot tell a slow
+//! sender from a kept-alive connection at rest. Here the stream is watched from below: the
+//! first byte after an answer begins a head, the service's call ends it. A watch costs a few
+//! cell writes per request and no timer; the worker's sweep compares times.
+
+use std::cell::{Cell, RefCell};
+use std::io;
+use std::pin::Pin;
+use std::rc::Rc;
+use std::task::{Context, Poll, Waker};
+use std::time::Duration;
+
+use hyper::server::conn::http1;
+use hyper_util::rt::TokioIo;
+use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt, ReadBuf};
+use tokio::net::TcpStream;
+
+use super::WebConfig;
+use super::counters::CutReason;
+use super::service::Service;
+use super::worker::Worker;
+use crate::limits::HTTP_HEAD_BYTES;
+use crate::lpo::http::problem::Problem;
+
+/// What is being waited for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Phase {
+    /// Nothing came yet.
+    New,
+    /// Part of a head came.
+    Head,
+    /// A request is being answered; a body has a timer of its own.
+    Busy,
+    /// The last request is answered.
+    Idle,
+}
+
+/// What the worker, the stream and the service share of a connection.
+#[derive(Debug)]
+pub(super) struct Watch {
+    phase: Cell<Phase>,
+    /// When the phase began, on the worker's coarse clock, milliseconds.
+    since_ms: Cell<u64>,
+    /// Since when the client takes nothing of what is to be written.
+    blocked_ms: Cell<Option<u64>>,
+    head_bytes: Cell<usize>,
+    cut: Cell<Option<CutReason>>,
+    draining: Cell<bool>,
+    /// Whether the client may still be sending when the connection ends.
+    linger: Cell<bool>,
+    waker: RefCell<Option<Waker>>,
+    /// Its place in the worker's list.
+    pub(super) place: Cell<usize>,
+}
+
+/// A stream that tells its watch what happens on it.
+pub(super) struct WatchedStream {
+    stream: TcpStream,
+    watch: Rc<Watch>,
+    worker: Rc<Worker>,
+}
+
+type Http = http1::Connection<TokioIo<WatchedStream>, Service>;
+
+enum End {
+    Done,
+    Failed(hyper::Error),
+    Cut(CutReason),
+}
+
+impl Watch {
+    pub(super) const fn new(now_ms: u64) -> Self {
+        Self {
+            phase: Cell::new(Phase::New),
+            since_ms: Cell::new(now_ms),
+            blocked_ms: Cell::new(None),
+            head_bytes: Cell::new(0),
+            cut: Cell::new(None),
+            draining: Cell::new(false),
+            linger: Cell::new(false),
+            waker: RefCell::new(None),
+            place: Cell::new(0),
+        }
+    }
+
+    pub(super) fn enter(&self, phase: Phase, now_ms: u64) {
+        self.phase.set(phase);
+        self.since_ms.set(now_ms);
+        if phase == Phase::Idle {
+            self.head_bytes.set(0);
+        }
+    }
+
+    /// Bytes that came since the last answer.
+    pub(super) fn head_bytes(&self) -> usize {
+        self.head_bytes.get()
+    }
+
+    /// The connection will end while its client may still be sending.
+    pub(super) fn will_linger(&self) {
+        self.linger.set(true);
+    }
+
+    /// Cuts the connection if its time is up; `now_ms` is the worker's coarse clock, which
+    /// may be `coarse_ms` behind at each reading.
+    pub(super) fn sweep(&self, config: &WebConfig, now_ms: u64, coarse_ms: u64) {
+        let over = |since_ms: u64, limit: Duration| {
+            u128::from(now_ms.saturating_sub(since_ms)) > limit.as_millis() + u128::from(coarse_ms)
+        };
+        let since_ms = self.since_ms.get();
+        let reason = match self.phase.get() {
+            _ if self
+                .blocked_ms
+                .get()
+                .is_some_and(|since| over(since, config.write)) =>
+            {
+                Some(CutReason::SlowReader)
+            }
+            Phase::New | Phase::Head => over(since_ms, config.head).then_some(CutReason::SlowHead),
+            Phase::Idle => over(since_ms, config.idle).then_some(CutReason::Idle),
+            Phase::Busy => None,
+        };
+        if reason.is_some() {
+            self.cut.set(reason);
+            self.wake();
+        }
+    }
+
+    /// Lets the connection end once nothing is in flight on it.
+    pub(super) fn drain(&self) {
+        if !self.draining.replace(true) {
+            self.wake();
+        }
+    }
+
+    fn wake(&self) {
+        if let Some(waker) = self.waker.borrow_mut().take() {
+            waker.wake();
+        }
+    }
+
+    fn remember(&self, context: &Context<'_>) {
+        let mut waker = self.waker.borrow_mut();
+        match &mut *waker {
+            Some(known) => known.clone_from(context.waker()),
+            None => *waker = Some(context.waker().clone()),
+        }
+    }
+
+    fn came(&self, bytes: usize, now_ms: u64) {
+        match self.phase.get() {
+            // The time for the first head runs from the connecting on.
+            Phase::New => self.phase.set(Phase::Head),
+            Phase::Idle => self.enter(Phase::Head, now_ms),
+            Phase::Head | Phase::Busy => {}
+        }
+        if self.phase.get() == Phase::Head {
+            self.head_bytes.set(self.head_bytes.get() + bytes);
+        }
+    }
+
+    fn wrote<T>(&self, result: &Poll<T>, now_ms: u64) {
+        if result.is_ready() {
+            self.blocked_ms.set(None);
+        } else if self.blocked_ms.get().is_none() {
+            self.blocked_ms.set(Some(now_ms));
+        }
+    }
+}
+
+/// Serves one connection to its end.
+pub(super) async fn serve(worker: Rc<Worker>, stream: TcpStream, watch: Rc<Watch>) {
+    // Without it the second of two small segments would wait for the first one's
+    // acknowledgement; an error here is a connection that is gone already.
+    let _ = stream.set_nodelay(true);
+    let io = TokioIo::new(WatchedStream {
+        stream,
+        watch: Rc::clone(&watch),
+        worker: Rc::clone(&worker),
+    });
+    let service = Service::new(Rc::clone(&worker), Rc::clone(&watch));
+    let mut http = http1::Builder::new()
+        .header_read_timeout(None)
+        .max_buf_size(2 * HTTP_HEAD_BYTES)
+        .serve_connection(io, service);
+    let mut drained = false;
+    let end = std::future::poll_fn(|context| watch.drive(&mut http, &mut drained, context)).await;
+    let stream = http.into_parts().io.into_inner().stream;
+    finish(&worker, &watch, stream, end).await;
+}
+
+impl Watch {
+    fn drive(&self, http: &mut Http, drained: &mut bool, context: &mut Context<'_>) -> Poll<End> {
+        self.remember(context);
+        loop {
+            if let Some(reason) = self.cut.get() {
+                return Poll::Ready(End::Cut(reason));
+            }
+            match http.poll_without_shutdown(context) {
+                Poll::Ready(Ok(())) => return Poll::Ready(End::Done),
+                Poll::Ready(Err(error)) => return Poll::Ready(End::Failed(error)),
+                Poll::Pending => {}
+            }
+            // The stream may have cut the connection while it was polled.
+            if let Some(reason) = self.cut.get() {
+                return Poll::Ready(End::Cut(reason));
+            }
+            // A half-sent head is waited for: hyper would drop it.
+            if *drained || !self.draining.get() || self.phase.get() == Phase::Head {
+                return Poll::Pending;
+            }
+            *drained = true;
+            Pin::new(&mut *http).graceful_shutdown();
+        }
+    }
+}
+
+/// Says what is to be said to a client whose connection ends, and sees that it can hear it.
+async fn finish(worker: &Worker, watch: &Watch, mut stream: TcpStream, end: End) {
+    let mut linger = watch.linger.get();
+    match end {
+        End::Done => {}
+        End::Failed(error) => {
+            // hyper answers what is no HTTP with a bare 400 (or 431, 414) by itself.
+            if error.is_parse() {
+                worker.counters.was_cut(CutReason::Malformed);
+                linger = true;
+            }
+        }
+        End::Cut(reason) => {
+            worker.counters.was_cut(reason);
+            // After an answer that was not taken nothing can be said any more.
+            let unsaid = watch.blocked_ms.get().is_none() && watch.head_bytes() > 0;
+            let farewell = match reason {
+                CutReason::SlowHead if unsaid => Some((Problem::SlowRequest, SLOW_HEAD)),
+                CutReason::LongHead if unsaid => Some((Problem::HeadTooLarge, LONG_HEAD)),
+                _ => None,
+            };
+            if let Some((problem, detail)) = farewell {
+                worker.counters.responded(problem.status());
+                linger = stream.try_write(&problem.closing_bytes(detail)).is_ok();
+            }
+        }
+    }
+    if linger {
+        let _ = tokio::time::timeout(worker.config.linger, discard(&mut stream)).await;
+    } else {
+        let _ = stream.shutdown().await;
+    }
+}
+
+/// Ends the sending side and reads what the client still sends: closing a socket with unread
+/// bytes resets the connection, and a reset may overtake the answer.
+async fn discard(stream: &mut TcpStream) -> io::Result<()> {
+    stream.shutdown().await?;
+    let mut bytes = [0; 4_096];
+    for _ in 0..DISCARDED_READS {
+        if stream.read(&mut bytes).await? == 0 {
+            break;
+        }
+    }
+    Ok(())
+}
+
+/// Most reads of what nobody wants: 4 MiB at most.
+const DISCARDED_READS: usize = 1_024;
+
+const SLOW_HEAD: &str = "The request's head did not come in time: send it at once.";
+pub(super) const LONG_HEAD: &str =
+    "The request's head is too long or has too many fields: send fewer and shorter ones.";
+
+impl AsyncRead for WatchedStream {
+    fn poll_read(
+        self: Pin<&mut Self>,
+        context: &mut Context<'_>,
+        buffer: &mut ReadBuf<'_>,
+    ) -> Poll<io::Result<()>> {
+        let this = self.get_mut();
+        let watch = &this.watch;
+        // hyper asks for more of a head that is as long as one may be.
+        if watch.phase.get() == Phase::Head && watch.head_bytes.get() >= HTTP_HEAD_BYTES {
+            watch.cut.set(Some(CutReason::LongHead));
+            return Poll::Pending;
+        }
+        let before = buffer.filled().len();
+        let result = Pin::new(&mut this.stream).poll_read(context, buffer);
+        let bytes = buffer.filled().len() - before;
+        if bytes > 0 {
+            watch.came(bytes, this.worker.now_ms());
+        }
+        result
+    }
+}
+
+impl AsyncWrite for WatchedStream {
+    fn poll_write(self: Pin<&mut Self>, context: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
+        let this = self.get_mut();
+        let result = Pin::new(&mut this.stream).poll_write(context, bytes);
+        this.watch.wrote(&result, this.worker.now_ms());
+        result
+    }
+
+    fn poll_write_vectored(
+        self: Pin<&mut Self>,
+        context: &mut Context<'_>,
+        parts: &[io::IoSlice<'_>],
+    ) -> Poll<io::Result<usize>> {
+        let this = self.get_mut();
+        let result = Pin::new(&mut this.stream).poll_write_vectored(context, parts);
+        this.watch.wrote(&result, this.worker.now_ms());
+        result
+    }
+
+    fn is_write_vectored(&self) -> bool {
+        self.stream.is_write_vectored()
+    }
+
+    fn poll_flush(self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.get_mut().stream).poll_flush(context)
+    }
+
+    fn poll_shutdown(self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.get_mut().stream).poll_shutdown(context)
+    }
+}
