@@ -19,6 +19,11 @@ pub struct GlommioDriver {
     socket: UdpSocket,
 }
 
+/// What glommio raises smaller numbers to.
+const IO_MEMORY_BYTES: usize = 64 << 10;
+/// Entries of each of glommio's rings.
+const RING_DEPTH: usize = 16;
+
 impl GlommioDriver {
     /// Takes a duplicate of the shard's socket. Must be called inside [`GlommioDriver::run`].
     pub fn new(socket: OwnedFd) -> Self {
@@ -32,6 +37,10 @@ impl GlommioDriver {
     /// already. The probe must have passed: without io_uring glommio ends the process.
     pub fn run<F: Future>(future: F) -> io::Result<F::Output> {
         let executor = LocalExecutorBuilder::new(Placement::Unbound)
+            // A shard waits for one byte of one socket at a time: the smallest rings and the
+            // least registered memory are plenty, and that memory is resident.
+            .io_memory(IO_MEMORY_BYTES)
+            .ring_depth(RING_DEPTH)
             .make()
             .map_err(|error| io::Error::other(format!("glommio did not start: {error}")))?;
         Ok(executor.run(future))
