@@ -311,7 +311,7 @@ fn start_market(
         let mut player = Player::new(recording.clone(), speed, looping)?;
         let mut report = market::Report::new(&ops.market);
         market::replay(&mut player, &mut publisher, &flag, |player, progress| {
-            report.note(player, progress)
+            report.note(player, progress);
         })
     };
     Ok(supervise::spawn("market", Arc::clone(stop), task)?)

@@ -71,31 +71,26 @@ impl<'a> Quoted<'a> {
             Some((_, symbol)) => json.string(symbol.as_str()),
             None => json.null(),
         };
-        // The numbers are exact decimals; readers whose JSON numbers are floats take
-        // `price_text`, or `mantissa` and `exponent`.
+        // The price is an exact decimal; readers whose JSON numbers are floats take
+        // `price_text`, or `mantissa` and `exponent`. Mantissa and confidence are whole units of
+        // 10^exponent, as over UDP.
         if has_value {
             json.key("price").decimal(negative, magnitude, exponent);
             json.key("price_text").decimal_text(negative, magnitude, exponent);
             json.key("mantissa").integer(mantissa);
-            json.key("exponent").integer(exponent);
-            json.key("confidence")
-                .decimal(false, entry.confidence.get(), exponent);
-            json.key("confidence_mantissa").integer(entry.confidence.get());
+            json.key("confidence").integer(entry.confidence.get());
+            json.key("confidence_text")
+                .decimal_text(false, entry.confidence.get(), exponent);
         } else {
-            for key in [
-                "price",
-                "price_text",
-                "mantissa",
-                "exponent",
-                "confidence",
-                "confidence_mantissa",
-            ] {
+            for key in ["price", "price_text", "mantissa", "confidence", "confidence_text"] {
                 json.key(key).null();
             }
         }
+        json.key("exponent").integer(exponent);
         json.key("status").string(status.name());
         json.key("venues").integer(entry.venues);
-        json.key("flags").open_array();
+        json.key("flags").integer(entry.flags);
+        json.key("flag_names").open_array();
         for flag in PriceFlags(entry.flags).names() {
             json.string(flag);
         }

@@ -166,11 +166,11 @@ fn a_price_is_the_exact_decimal_with_all_its_circumstances() {
     let (answer, json) = server.ask("GET", "/price?asset=btc", "");
     let body = std::str::from_utf8(answer.response.body()).expect("UTF-8");
     assert!(body.contains("\"price\":22639.50000,"), "{body}");
-    assert!(body.contains("\"confidence\":0.01250,"), "{body}");
+    assert!(body.contains("\"confidence_text\":\"0.01250\","), "{body}");
     let expected = serde_json::json!({
         "asset": "btc", "symbol": "BTC-USD", "price": 22_639.5, "price_text": "22639.50000",
-        "mantissa": 2_263_950_000_u64, "exponent": -5, "confidence": 0.0125, "confidence_mantissa": 1_250,
-        "status": "LIVE", "venues": 3, "flags": ["derived", "replayed"], "sequence": 77,
+        "mantissa": 2_263_950_000_u64, "exponent": -5, "confidence": 1_250, "confidence_text": "0.01250",
+        "status": "LIVE", "venues": 3, "flags": 20, "flag_names": ["derived", "replayed"], "sequence": 77,
         "publish_time_ns": 1_678_492_800_123_000_000_u64, "timestamp": "2023-03-11T00:00:00.123Z",
         "source": "replay:test", "cached": true, "cache_age_seconds": 1.5,
         "latency_ms": 0.041, "duration_ms": 0.041,
@@ -208,7 +208,7 @@ fn http_gives_the_very_entry_that_udp_gives() {
         let status = PriceStatus::from_wire(entry.status).expect("a status");
         assert_eq!(json["status"], status.name(), "{max_age_ms}");
         assert_eq!(json["mantissa"], entry.mantissa.get());
-        assert_eq!(json["confidence_mantissa"], entry.confidence.get());
+        assert_eq!(json["confidence"], entry.confidence.get());
         assert_eq!(json["exponent"], entry.exponent);
         assert_eq!(json["sequence"], entry.sequence.get());
     }
@@ -224,9 +224,8 @@ fn a_symbol_without_a_price_says_so_and_gives_no_number() {
         "price",
         "price_text",
         "mantissa",
-        "exponent",
         "confidence",
-        "confidence_mantissa",
+        "confidence_text",
         "publish_time_ns",
         "timestamp",
         "cache_age_seconds",
