@@ -2,8 +2,8 @@
 //! without losing what it counted.
 
 use std::fmt::Write as _;
-use std::sync::Arc;
 use std::sync::atomic::Ordering;
+use std::sync::{Arc, mpsc};
 use std::thread::JoinHandle;
 use std::time::Duration;
 
@@ -27,13 +27,15 @@ use crate::market::replay::Player;
 use crate::shard::ShardShared;
 use crate::shard::driver::{self, Chosen, probe};
 use crate::shard::socket::Steering;
-use crate::store::{Ledger, SqliteLedger, StoreError};
+use crate::store::{Ledger, SqliteLedger};
 use crate::tables::prices::{PriceTable, PriceWriter};
 
 /// How often keys are looked for and usage is flushed.
 const TICK: Duration = Duration::from_millis(200);
 /// How often all keys are read again even if nothing seems to have changed.
 const RECONCILE_NS: u64 = 60_000_000_000;
+/// How long the start waits for the market's first prices.
+const FIRST_TICK: Duration = Duration::from_secs(1);
 /// How long the end may wait for the ledger to take the last usage.
 const LAST_FLUSH: Duration = Duration::from_secs(10);
 
@@ -190,7 +192,7 @@ impl Node {
         } else {
             self.keys.poll(now_ns).await.map(|_| ())
         };
-        self.note_ledger(&result, now_ns);
+        let mut error = result.as_ref().err().map(ToString::to_string);
         if self
             .ledger_reads
             .note(result, "the last known keys and limits go on serving")
@@ -208,7 +210,11 @@ impl Node {
             .ledger
             .oldest_unflushed_second
             .set(self.usage.oldest_unflushed().unwrap_or(0));
-        self.note_ledger(&result, now_ns);
+        error = error.or(result.as_ref().err().map(ToString::to_string));
+        match error {
+            None => self.ops.ledger.succeeded(now_ns),
+            Some(error) => self.ops.ledger.failed(now_ns, error),
+        }
         self.ledger_writes.note(
             result,
             "usage waits in memory and is written when the ledger is back",
@@ -221,13 +227,6 @@ impl Node {
             .count
             .set(self.keys.table().load().entries().len() as u64);
         self.ops.keys.last_sync_ns.set(now_ns);
-    }
-
-    fn note_ledger(&self, result: &Result<(), StoreError>, now_ns: u64) {
-        match result {
-            Ok(()) => self.ops.ledger.succeeded(now_ns),
-            Err(error) => self.ops.ledger.failed(now_ns, error.to_string()),
-        }
     }
 
     /// Stops serving, then writes what was counted; tells how many requests could not be.
@@ -304,17 +303,35 @@ fn start_market(
     ops: &Arc<Ops>,
     stop: &Stop,
 ) -> anyhow::Result<JoinHandle<()>> {
-    tracing::info!(market = recording.name(), speed = %config.speed, looping = config.looping, "market starts");
+    tracing::info!(
+        market = recording.name(),
+        speed = %config.speed,
+        looping = config.looping,
+        "market starts"
+    );
     let (flag, ops) = (Arc::clone(stop), Arc::clone(ops));
     let (speed, looping) = (config.speed, config.looping);
+    // The first player is made here, so that a recording with nothing in it ends the start.
+    let mut first = Some(Player::new(recording.clone(), speed, looping)?);
+    let (ticked, first_tick) = mpsc::channel();
     let task = move || {
-        let mut player = Player::new(recording.clone(), speed, looping)?;
+        let mut player = match first.take() {
+            Some(player) => player,
+            None => Player::new(recording.clone(), speed, looping)?,
+        };
         let mut report = market::Report::new(&ops.market);
         market::replay(&mut player, &mut publisher, &flag, |player, progress| {
             report.note(player, progress);
+            // Nobody listens after the first.
+            let _ = ticked.send(());
         })
     };
-    Ok(supervise::spawn("market", Arc::clone(stop), task)?)
+    let task = supervise::spawn("market", Arc::clone(stop), task)?;
+    // The first question should meet the first prices.
+    if first_tick.recv_timeout(FIRST_TICK).is_err() {
+        tracing::warn!("the market has not ticked yet; until it does there is NO_PRICE");
+    }
+    Ok(task)
 }
 
 fn describe(shards: &Shards, ops: &Ops) {
