@@ -156,15 +156,14 @@ impl Worker {
         sweeps.set_missed_tick_behavior(MissedTickBehavior::Delay);
         while !self.is_draining() {
             tokio::select! {
-                accepted = listener.accept() => match accepted {
-                    Ok((stream, _)) => self.open(stream),
-                    Err(_) => {
-                        // Out of file descriptors, most likely: asking again at once would
-                        // spin, so the sweep comes first.
-                        self.counters.accept_errors.add(1);
-                        sweeps.tick().await;
-                        self.sweep();
-                    }
+                accepted = listener.accept() => if let Ok((stream, _)) = accepted {
+                    self.open(stream);
+                } else {
+                    // Out of file descriptors, most likely: asking again at once would
+                    // spin, so the sweep comes first.
+                    self.counters.accept_errors.add(1);
+                    sweeps.tick().await;
+                    self.sweep();
                 },
                 _ = sweeps.tick() => self.sweep(),
             }
