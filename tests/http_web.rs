@@ -164,6 +164,9 @@ fn an_oversized_head_is_refused_however_it_comes() {
         client.send_what_goes(&request);
         let got = client.receive().expect("told before the connection ends");
         assert_eq!((got.status, got.problem().as_str()), (431, "head-too-large"));
+        if got.header("connection") == Some("close") {
+            assert!(client.is_closed());
+        }
     }
     let mut client = site.client();
     client.send_what_goes(fields(200));

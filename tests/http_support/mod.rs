@@ -45,6 +45,7 @@ pub(crate) struct Got {
 pub(crate) struct Client {
     pub(crate) stream: TcpStream,
     unread: Vec<u8>,
+    was_reset: bool,
 }
 
 #[derive(Debug)]
@@ -188,6 +189,7 @@ impl Client {
         Self {
             stream,
             unread: Vec::new(),
+            was_reset: false,
         }
     }
 
@@ -244,9 +246,10 @@ impl Client {
         self.receive().expect("answered")
     }
 
-    /// Whether the server ends the connection in time, and without another byte.
+    /// Whether the server ends the connection in time, in order and without another byte. A
+    /// reset is no order: it may destroy an answer on its way.
     pub(crate) fn is_closed(&mut self) -> bool {
-        let ended = !self.more();
+        let ended = !self.more() && !self.was_reset;
         assert!(self.unread.is_empty(), "unexpected: {:?}", self.unread);
         ended
     }
@@ -260,7 +263,10 @@ impl Client {
                 self.unread.extend_from_slice(&bytes[..count]);
                 true
             }
-            Err(error) if error.kind() == ErrorKind::ConnectionReset => false,
+            Err(error) if error.kind() == ErrorKind::ConnectionReset => {
+                self.was_reset = true;
+                false
+            }
             Err(error) => panic!("waited in vain: {error}"),
         }
     }

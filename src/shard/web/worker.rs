@@ -184,8 +184,9 @@ impl Worker {
     /// Lets requests in flight finish.
     async fn drain(&self, sweeps: &mut tokio::time::Interval) {
         let until = clock::monotonic() + self.config.drain;
-        // One sweep's time for what the kernel holds already to be read.
-        sweeps.tick().await;
+        // The runtime must wait for its sockets once, so that what the kernel holds already
+        // is seen; a tick of the sweeps may be due and would not wait.
+        tokio::time::sleep(self.coarse).await;
         while !self.watches.borrow().is_empty() && clock::monotonic() < until {
             self.sweep();
             for watch in &*self.watches.borrow() {
