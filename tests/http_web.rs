@@ -246,11 +246,36 @@ fn expect_continue_is_granted_to_proven_keys_only() {
 
 #[test]
 fn a_strangers_body_is_not_waited_for() {
-    let site = Site::start(patient());
+    let site = Site::start(WebConfig {
+        linger: Duration::from_secs(30),
+        ..patient()
+    });
     let mut client = site.client();
     client.send(post_head(10_000).replace(&key(1), &key(77)));
     let got = client.receive().expect("answered before the body");
     assert_eq!((got.status, got.header("connection")), (401, Some("close")));
+    assert!(client.is_closed());
+    // What it goes on sending is not met with a reset, which could overtake the answer.
+    for _ in 0..20 {
+        client.send([b'x'; 500]);
+    }
+    drop(client);
+    eventually("the connection is forgotten", || site.counters[0].open.get() == 0);
+}
+
+#[test]
+fn whoever_never_stops_sending_is_not_listened_to_for_ever() {
+    let site = Site::start(WebConfig {
+        linger: SHORT,
+        ..patient()
+    });
+    let mut client = site.client();
+    client.send(post_head(10_000).replace(&key(1), &key(77)));
+    assert_eq!(client.receive().expect("answered").status, 401);
+    eventually("the connection is given up", || {
+        let _ = client.stream.write_all(b"x");
+        site.counters[0].open.get() == 0
+    });
 }
 
 #[test]
