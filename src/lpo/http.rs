@@ -400,9 +400,9 @@ fn problems_page(path: &str) -> Option<Bytes> {
     };
     if rest.is_empty() {
         json.open_array();
-        Problem::ALL
-            .into_iter()
-            .for_each(|problem| write(&mut json, problem));
+        for problem in Problem::ALL {
+            write(&mut json, problem);
+        }
         json.close_array();
     } else {
         write(&mut json, Problem::from_slug(rest.strip_prefix('/')?)?);

@@ -11,6 +11,9 @@ use crate::shard::web::{CutReason, WebCounters};
 use crate::tables::counters::{Counter, ShardCounters};
 use crate::tables::prices::{PriceRecord, SymbolIndex};
 
+/// One counter of many.
+type Pick<T> = fn(&T) -> &Counter;
+
 /// The whole page.
 pub(super) fn render(ops: &Ops, now_ns: u64) -> String {
     let mut out = Exposition::default();
@@ -91,8 +94,7 @@ fn shards(out: &mut Exposition, ops: &Ops, now_ns: u64) {
             family.sample(&[("shard", &index)], granted.get());
         }
     }
-    type Pick = fn(&ShardCounters) -> &Counter;
-    let plain: [(&'static str, &str, Pick); 10] = [
+    let plain: [(&'static str, &str, Pick<ShardCounters>); 10] = [
         (
             "trinity_shard_batches_total",
             "Turns that received something.",
@@ -187,8 +189,7 @@ fn workers(out: &mut Exposition, ops: &Ops, now_ns: u64) {
     for (index, worker) in ops.web.iter().enumerate() {
         family.sample(&[("worker", &index)], worker.open.get());
     }
-    type Pick = fn(&WebCounters) -> &Counter;
-    let plain: [(&'static str, &str, Pick); 4] = [
+    let plain: [(&'static str, &str, Pick<WebCounters>); 4] = [
         (
             "trinity_http_connections_accepted_total",
             "Connections accepted.",

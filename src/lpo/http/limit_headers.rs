@@ -5,6 +5,8 @@
 //! again); the `X-RateLimit-*` fields are their forerunners, for clients that know only those.
 //! A key without limits is told of none.
 
+use std::fmt::Write;
+
 use http::header::RETRY_AFTER;
 use http::{HeaderMap, HeaderName, HeaderValue};
 
@@ -33,10 +35,11 @@ pub(super) fn insert(headers: &mut HeaderMap, key: &KeyEntry, allowance: Allowan
         );
     }
     if let Some(month) = month {
+        // Writing to a string cannot fail.
         let left = month.saturating_sub(key.state.month_used());
         let comma = if policy.is_empty() { "" } else { ", " };
-        policy += &format!("{comma}\"month\";q={month}");
-        state += &format!("{comma}\"month\";r={left};t={}", seconds(month_left_ms));
+        let _ = write!(policy, "{comma}\"month\";q={month}");
+        let _ = write!(state, "{comma}\"month\";r={left};t={}", seconds(month_left_ms));
     }
     let Some(limit) = rate.map(|_| u64::from(key.limits.burst())).or(month) else {
         return;

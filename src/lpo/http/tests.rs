@@ -123,9 +123,9 @@ impl Server {
         slug(&answer)
     }
 
-    fn usage(&mut self) -> Box<UsagePage> {
+    fn usage(&mut self) -> UsagePage {
         self.meter.close();
-        self.pages.take().expect("something was counted")
+        *self.pages.take().expect("something was counted")
     }
 
     fn outcomes(&mut self) -> Vec<(Code, u64)> {

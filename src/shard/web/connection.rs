@@ -168,30 +168,8 @@ impl Watch {
             self.blocked_ms.set(Some(now_ms));
         }
     }
-}
 
-/// Serves one connection to its end.
-pub(super) async fn serve(worker: Rc<Worker>, stream: TcpStream, watch: Rc<Watch>) {
-    // Without it the second of two small segments would wait for the first one's
-    // acknowledgement; an error here is a connection that is gone already.
-    let _ = stream.set_nodelay(true);
-    let io = TokioIo::new(WatchedStream {
-        stream,
-        watch: Rc::clone(&watch),
-        worker: Rc::clone(&worker),
-    });
-    let service = Service::new(Rc::clone(&worker), Rc::clone(&watch));
-    let mut http = http1::Builder::new()
-        .header_read_timeout(None)
-        .max_buf_size(2 * HTTP_HEAD_BYTES)
-        .serve_connection(io, service);
-    let mut drained = false;
-    let end = std::future::poll_fn(|context| watch.drive(&mut http, &mut drained, context)).await;
-    let stream = http.into_parts().io.into_inner().stream;
-    finish(&worker, &watch, stream, end).await;
-}
-
-impl Watch {
+    /// Drives the connection until it is over, is cut, or is drained.
     fn drive(&self, http: &mut Http, drained: &mut bool, context: &mut Context<'_>) -> Poll<End> {
         self.remember(context);
         loop {
@@ -215,6 +193,27 @@ impl Watch {
             Pin::new(&mut *http).graceful_shutdown();
         }
     }
+}
+
+/// Serves one connection to its end.
+pub(super) async fn serve(worker: Rc<Worker>, stream: TcpStream, watch: Rc<Watch>) {
+    // Without it the second of two small segments would wait for the first one's
+    // acknowledgement; an error here is a connection that is gone already.
+    let _ = stream.set_nodelay(true);
+    let io = TokioIo::new(WatchedStream {
+        stream,
+        watch: Rc::clone(&watch),
+        worker: Rc::clone(&worker),
+    });
+    let service = Service::new(Rc::clone(&worker), Rc::clone(&watch));
+    let mut http = http1::Builder::new()
+        .header_read_timeout(None)
+        .max_buf_size(2 * HTTP_HEAD_BYTES)
+        .serve_connection(io, service);
+    let mut drained = false;
+    let end = std::future::poll_fn(|context| watch.drive(&mut http, &mut drained, context)).await;
+    let stream = http.into_parts().io.into_inner().stream;
+    finish(&worker, &watch, stream, end).await;
 }
 
 /// Says what is to be said to a client whose connection ends, and sees that it can hear it.

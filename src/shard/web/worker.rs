@@ -156,15 +156,14 @@ impl Worker {
         sweeps.set_missed_tick_behavior(MissedTickBehavior::Delay);
         while !self.is_draining() {
             tokio::select! {
-                accepted = listener.accept() => match accepted {
-                    Ok((stream, _)) => self.open(stream),
-                    Err(_) => {
-                        // Out of file descriptors, most likely: asking again at once would
-                        // spin, so the sweep comes first.
-                        self.counters.accept_errors.add(1);
-                        sweeps.tick().await;
-                        self.sweep();
-                    }
+                accepted = listener.accept() => if let Ok((stream, _)) = accepted {
+                    self.open(stream);
+                } else {
+                    // Out of file descriptors, most likely: asking again at once would
+                    // spin, so the sweep comes first.
+                    self.counters.accept_errors.add(1);
+                    sweeps.tick().await;
+                    self.sweep();
                 },
                 _ = sweeps.tick() => self.sweep(),
             }
@@ -185,8 +184,9 @@ impl Worker {
     /// Lets requests in flight finish.
     async fn drain(&self, sweeps: &mut tokio::time::Interval) {
         let until = clock::monotonic() + self.config.drain;
-        // One sweep's time for what the kernel holds already to be read.
-        sweeps.tick().await;
+        // The runtime must wait for its sockets once, so that what the kernel holds already
+        // is seen; a tick of the sweeps may be due and would not wait.
+        tokio::time::sleep(self.coarse).await;
         while !self.watches.borrow().is_empty() && clock::monotonic() < until {
             self.sweep();
             for watch in &*self.watches.borrow() {
