@@ -123,7 +123,10 @@ proptest! {
 
     #[test]
     fn no_quotes_whatever_panic_the_engine_or_make_a_live_price_of_too_few_venues(
-        steps in proptest::collection::vec((any_quote(SymbolTable::builtin().markets().len() as u32), any::<bool>()), 1..120),
+        steps in proptest::collection::vec(
+            (any_quote(SymbolTable::builtin().markets().len() as u32), any::<bool>()),
+            1..120,
+        ),
     ) {
         let table = Arc::new(SymbolTable::builtin());
         let mut engine = MarketEngine::new(Arc::clone(&table));

@@ -117,7 +117,12 @@ proptest! {
     }
 
     #[test]
-    fn an_error_reads_back_as_it_was_written(head in reply_head(), code in error_code(), keys in mac_keys(), signed: bool) {
+    fn an_error_reads_back_as_it_was_written(
+        head in reply_head(),
+        code in error_code(),
+        keys in mac_keys(),
+        signed: bool,
+    ) {
         let head = ReplyHead { code, ..head };
         let mut buffer = [0xEE; MAX_DATAGRAM];
         let key = signed.then_some(&keys.reply);
@@ -195,7 +200,11 @@ proptest! {
     #![proptest_config(ProptestConfig::with_cases(12))]
 
     #[test]
-    fn every_flipped_bit_of_a_request_is_refused_or_fails_its_tag(head in request_head(), queries in queries(), keys in mac_keys()) {
+    fn every_flipped_bit_of_a_request_is_refused_or_fails_its_tag(
+        head in request_head(),
+        queries in queries(),
+        keys in mac_keys(),
+    ) {
         let mut buffer = [0; MAX_DATAGRAM];
         let mut datagram = encode_price_request(&mut buffer, head, &queries, &keys.request).to_vec();
         for bit in 0..datagram.len() * 8 {
@@ -208,7 +217,11 @@ proptest! {
     }
 
     #[test]
-    fn every_flipped_bit_of_a_reply_is_refused_or_fails_its_tag(head in reply_head(), entries in entries(), keys in mac_keys()) {
+    fn every_flipped_bit_of_a_reply_is_refused_or_fails_its_tag(
+        head in reply_head(),
+        entries in entries(),
+        keys in mac_keys(),
+    ) {
         let mut buffer = [0; MAX_DATAGRAM];
         let mut datagram = encode_price_reply(&mut buffer, head, &entries, &keys.reply).to_vec();
         for bit in 0..datagram.len() * 8 {
@@ -248,7 +261,12 @@ proptest! {
     }
 
     #[test]
-    fn no_answer_is_itself_answered(head in reply_head(), entries in entries(), code in error_code(), keys in mac_keys()) {
+    fn no_answer_is_itself_answered(
+        head in reply_head(),
+        entries in entries(),
+        code in error_code(),
+        keys in mac_keys(),
+    ) {
         let mut buffer = [0; MAX_DATAGRAM];
         let prices = encode_price_reply(&mut buffer, head, &entries, &keys.reply).to_vec();
         let error = encode_control_reply(&mut buffer, Kind::Error, ReplyHead { code, ..head }, None).to_vec();

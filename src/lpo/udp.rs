@@ -547,7 +547,10 @@ mod tests {
 
     proptest! {
         #[test]
-        fn arbitrary_bytes_never_panic_nor_amplify(bytes in proptest::collection::vec(any::<u8>(), 0..1_100), ours in any::<bool>()) {
+        fn arbitrary_bytes_never_panic_nor_amplify(
+            bytes in proptest::collection::vec(any::<u8>(), 0..1_100),
+            ours in any::<bool>(),
+        ) {
             let mut bytes = bytes;
             if ours && bytes.len() > 5 {
                 bytes[..3].copy_from_slice(b"TB\x01");

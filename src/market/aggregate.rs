@@ -592,7 +592,10 @@ mod tests {
 
         #[test]
         fn any_votes_give_a_price_within_those_used_and_never_live_below_min_sources(
-            all in proptest::collection::vec((1_i64..=i64::MAX, 1_i64..=i64::MAX, any::<bool>(), any::<bool>()), 0..=20),
+            all in proptest::collection::vec(
+                (1_i64..=i64::MAX, 1_i64..=i64::MAX, any::<bool>(), any::<bool>()),
+                0..=20,
+            ),
             near in any::<bool>(),
             min_sources in 1_u8..6,
             tick in 1_i64..=i64::MAX,
@@ -629,11 +632,14 @@ mod tests {
         ) {
             let build = |all: &[(i64, i64, bool)]| -> Vec<Vote> {
                 all.iter()
-                    .map(|(price, confidence, probation)| Vote { price: *price, confidence: *confidence, probation: *probation, solid: true })
+                    .map(|&(price, confidence, probation)| Vote { price, confidence, probation, solid: true })
                     .collect()
             };
             let (a, b) = (aggregate(&build(&all.0), &RULES), aggregate(&build(&all.1), &RULES));
-            prop_assert_eq!((a.consensus, a.estimate, a.median, a.deviation, a.limit), (b.consensus, b.estimate, b.median, b.deviation, b.limit));
+            prop_assert_eq!(
+                (a.consensus, a.estimate, a.median, a.deviation, a.limit),
+                (b.consensus, b.estimate, b.median, b.deviation, b.limit)
+            );
         }
     }
 }

@@ -3,8 +3,8 @@
 //! All memory that the kernel is told about lives in one arena that is made once, never
 //! moved and never resized, so the addresses in the message headers stay good for the
 //! socket's life. It is reached through one raw pointer only, from which every address is
-//! derived; references are made to one field at a time. The socket stays in blocking mode and every call says MSG_DONTWAIT: an io_uring
-//! driver may then wait on the same socket.
+//! derived; references are made to one field at a time. The socket stays in blocking mode and
+//! every call says MSG_DONTWAIT: an io_uring driver may then wait on the same socket.
 #![expect(
     unsafe_code,
     reason = "recvmmsg, sendmmsg and socket options that no safe crate wraps"

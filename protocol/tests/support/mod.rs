@@ -1,4 +1,5 @@
-//! A scripted server on loopback, shared by several test binaries: it answers with whatever datagrams the test's script gives.
+//! A scripted server on loopback, shared by several test binaries: it answers with whatever
+//! datagrams the test's script gives.
 
 #![allow(dead_code, reason = "no test binary uses all of it")]
 

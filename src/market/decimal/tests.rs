@@ -190,7 +190,10 @@ proptest! {
     }
 
     #[test]
-    fn plain_text_reads_back_as_itself(mantissa in -999_999_999_999_999_999_i64..=999_999_999_999_999_999, exponent in any::<i8>()) {
+    fn plain_text_reads_back_as_itself(
+        mantissa in -999_999_999_999_999_999_i64..=999_999_999_999_999_999,
+        exponent in any::<i8>(),
+    ) {
         let value = Decimal::new(mantissa, exponent);
         prop_assert_eq!(Decimal::parse(&value.to_string()), Ok(value));
         prop_assert_eq!(Decimal::parse(&format!("{mantissa}e{exponent}")), Ok(value));

@@ -419,7 +419,9 @@ mod tests {
         }
 
         #[test]
-        fn arbitrary_bytes_are_read_or_refused_without_a_panic(frame in proptest::collection::vec(any::<u8>(), 0..200)) {
+        fn arbitrary_bytes_are_read_or_refused_without_a_panic(
+            frame in proptest::collection::vec(any::<u8>(), 0..200),
+        ) {
             let _ = Reader::new().read(&frame, |json| { print(json, &mut String::new()); Ok(()) });
         }
     }

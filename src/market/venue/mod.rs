@@ -4,8 +4,9 @@
 //! several events; a bad element is reported as [`Event::Invalid`] and never takes its good
 //! neighbours with it. Adding a venue means one parser file and one row in [`VENUES`].
 //!
-//! Prices and sizes keep the digits the venue sent ([`Decimal`]); instruments keep the venue's
-//! own spelling; times are taken in the unit the venue documents for the field.
+//! Prices and sizes keep the digits the venue sent ([`Decimal`](super::decimal::Decimal));
+//! instruments keep the venue's own spelling; times are taken in the unit the venue documents
+//! for the field.
 
 mod binance;
 mod bitstamp;
