@@ -24,7 +24,7 @@ use trinity_protocol::{
 
 use crate::burst::{BATCH, Burst};
 use crate::cpu_time::{Spent, ThreadTime};
-use crate::population::{self, Population, is_right};
+use crate::population::{self, Draw, Population, is_right};
 
 /// How to load.
 #[derive(Clone, Copy, Debug, Serialize)]
@@ -118,7 +118,7 @@ struct Loader<'a> {
     /// Per flow and symbol: the highest sequence seen. Only within one flow do replies come in
     /// the order in which they were given.
     sequences: Vec<Vec<u32>>,
-    state: u64,
+    draw: Draw,
     outgoing: Burst,
     /// Where the state of each outgoing request is kept.
     written: [usize; BATCH],
@@ -233,7 +233,7 @@ impl<'a> Loader<'a> {
             counters: vec![1; keys],
             session: population::random() as u32,
             sequences: vec![vec![0; population.symbols.len()]; plan.flows],
-            state: population::random() | 1,
+            draw: Draw::new(),
             outgoing: Burst::connected(),
             written: [0; BATCH],
             incoming: Burst::connected(),
@@ -321,7 +321,7 @@ impl<'a> Loader<'a> {
             if self.pending[place].is_taken(sent_ns) {
                 continue;
             }
-            let symbol = self.draw_symbol();
+            let symbol = self.draw.below(self.population.symbols.len());
             self.pending[place] = Pending {
                 sent_ns,
                 counter,
@@ -344,15 +344,6 @@ impl<'a> Loader<'a> {
             written += 1;
         }
         written
-    }
-
-    /// All symbols are equally likely. xorshift64 (Marsaglia 2003): the choice need not be
-    /// unpredictable.
-    fn draw_symbol(&mut self) -> usize {
-        self.state ^= self.state << 13;
-        self.state ^= self.state >> 7;
-        self.state ^= self.state << 17;
-        (((self.state >> 32) * self.population.symbols.len() as u64) >> 32) as usize
     }
 
     /// Receives and checks what came back on a flow.

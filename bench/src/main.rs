@@ -1,5 +1,6 @@
 //! Load generator and side-by-side measurements for Trinity Beast.
 
+mod answer;
 mod burst;
 mod compare;
 mod cpu_time;
@@ -29,14 +30,19 @@ struct Cli {
 enum Command {
     /// This server beside a bare recvmmsg/sendmmsg echo, on the same cores in one run.
     Compare(compare::Args),
+    /// The answer path alone, without sockets.
+    Answer(answer::Args),
 }
 
 fn main() -> ExitCode {
-    let Command::Compare(args) = Cli::parse().command;
-    match compare::run(&args) {
+    let outcome = match Cli::parse().command {
+        Command::Compare(args) => compare::run(&args),
+        Command::Answer(args) => answer::run(&args),
+    };
+    match outcome {
         Ok(true) => ExitCode::SUCCESS,
         Ok(false) => {
-            eprintln!("some replies were wrong or went unaccounted: see \"faults\"");
+            eprintln!("some replies were wrong or are not accounted for");
             ExitCode::FAILURE
         }
         Err(error) => {

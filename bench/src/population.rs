@@ -22,6 +22,11 @@ pub(crate) struct Caller {
     pub(crate) mac: MacKeys,
 }
 
+/// Draws symbols, all equally likely. xorshift64 (Marsaglia 2003): which symbol is asked need
+/// not be unpredictable.
+#[derive(Debug)]
+pub(crate) struct Draw(u64);
+
 /// Requests per second and burst of each key: a limit that is worked out for every request
 /// and that no load of one core reaches.
 const RATE: u32 = 50_000_000;
@@ -30,6 +35,20 @@ const PER_MONTH: u64 = 1 << 50;
 const EXPONENT: i8 = -8;
 /// A price is fresh for this long; the market publishes far more often.
 const MAX_AGE_MS: u32 = 10_000;
+
+impl Draw {
+    pub(crate) fn new() -> Self {
+        Self(random() | 1)
+    }
+
+    /// A number below `end`, which must be below 2^32.
+    pub(crate) fn below(&mut self, end: usize) -> usize {
+        self.0 ^= self.0 << 13;
+        self.0 ^= self.0 >> 7;
+        self.0 ^= self.0 << 17;
+        (((self.0 >> 32) * end as u64) >> 32) as usize
+    }
+}
 
 impl Population {
     /// Draws keys; names symbols `S0-USD`, `S1-USD` and so on.
@@ -127,6 +146,16 @@ mod tests {
             ..good
         };
         assert!(!is_right(7, &torn), "half of the next price");
+    }
+
+    #[test]
+    fn every_symbol_is_drawn() {
+        let mut draw = Draw::new();
+        let mut seen = [0; 10];
+        for _ in 0..1_000 {
+            seen[draw.below(10)] += 1;
+        }
+        assert!(seen.iter().all(|n| *n > 0), "{seen:?}");
     }
 
     #[test]
