@@ -148,7 +148,7 @@ impl UsagePage {
             (row.key_id, row.second, row.protocol, row.outcome) == (key_id, second, protocol, outcome)
         };
         let place = find(&self.request_places, hash, same);
-        let row = match self.request_places[place].checked_sub(1) {
+        let row = match row_of(self.request_places[place]) {
             Some(row) => row,
             None if self.requests.len() == METER_REQUEST_ROWS => return None,
             None => {
@@ -162,7 +162,7 @@ impl UsagePage {
                     latency_sum_ns: 0,
                     latency_max_ns: 0,
                 });
-                self.request_places[place] = row + 1;
+                self.request_places[place] = tag_of(hash) | (row + 1);
                 row
             }
         };
@@ -185,7 +185,7 @@ impl UsagePage {
             (row.key_id, row.symbol, row.second, row.status) == (key_id, symbol, second, status)
         };
         let place = find(&self.symbol_places, hash, same);
-        let row = match self.symbol_places[place].checked_sub(1) {
+        let row = match row_of(self.symbol_places[place]) {
             Some(row) => row,
             None if self.symbols.len() == METER_SYMBOL_ROWS => return false,
             None => {
@@ -197,7 +197,7 @@ impl UsagePage {
                     status,
                     entries: 0,
                 });
-                self.symbol_places[place] = row + 1;
+                self.symbol_places[place] = tag_of(hash) | (row + 1);
                 row
             }
         };
@@ -296,18 +296,37 @@ impl MeterPages {
     }
 }
 
+/// Bits of a place that say which row it stands for, plus one.
+const ROW_MASK: u32 = 0xFFFF;
+const _: () = assert!(METER_REQUEST_ROWS <= 0xFFFF && METER_SYMBOL_ROWS <= 0xFFFF);
+
 /// The place of a row, or the empty place where it goes. Half of the places stay empty, so
 /// there always is one.
+///
+/// A place bears some bits of its row's hash, so that the rows of others, which are seldom
+/// in the cache, are not touched on the way.
 #[inline]
 fn find(places: &[u32], hash: u64, same: impl Fn(u32) -> bool) -> usize {
     let mask = places.len() - 1;
+    let tag = tag_of(hash);
     let mut place = hash as usize & mask;
     loop {
-        match places[place].checked_sub(1) {
-            Some(row) if !same(row) => place = (place + 1) & mask,
-            _ => return place,
+        match row_of(places[place]) {
+            None => return place,
+            Some(row) if places[place] & !ROW_MASK == tag && same(row) => return place,
+            Some(_) => place = (place + 1) & mask,
         }
     }
+}
+
+/// The row that a place stands for; `None` if it is empty.
+const fn row_of(place: u32) -> Option<u32> {
+    (place & ROW_MASK).checked_sub(1)
+}
+
+/// The bits of a hash that a place bears: not those that chose the place.
+const fn tag_of(hash: u64) -> u32 {
+    (hash >> 32) as u32 & !ROW_MASK
 }
 
 fn spread(a: u64, b: u64) -> u64 {

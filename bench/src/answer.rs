@@ -1,0 +1,162 @@
+//! `trinity-bench answer`: the answer path alone, without sockets.
+//!
+//! Batches of fresh, signed requests are made outside of the measured time and answered
+//! within it, by the same code with the same tables as in a shard. What remains is the
+//! server's own cost of a request, which the kernel's share hides in `compare`. The lower
+//! quartile over the batches is little moved by other load on the machine.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use serde::Serialize;
+use trinity_beast::clock;
+use trinity_beast::lpo::udp::{Answerer, UnsignedBudget};
+use trinity_beast::tables::counters::ShardCounters;
+use trinity_beast::tables::meter::Meter;
+use trinity_beast::tables::prices::{PriceWriter, SymbolIndex};
+use trinity_beast::tables::window::Windows;
+use trinity_protocol::{
+    Code, MAX_DATAGRAM, MAX_ENTRIES, PriceQuery, ReplyView, RequestHead, RequestId, encode_price_request,
+};
+
+use crate::burst::BATCH;
+use crate::population::{self, Draw, Population};
+
+/// Options of `answer`.
+#[derive(Debug, clap::Args)]
+pub(crate) struct Args {
+    /// One JSON object on standard output, nothing else there.
+    #[arg(long)]
+    json: bool,
+    /// Batches of 64 requests.
+    #[arg(long, default_value_t = 20_000, value_parser = clap::value_parser!(u32).range(16..))]
+    batches: u32,
+    /// Symbols that one request asks for.
+    #[arg(long, default_value_t = 1, value_parser = clap::value_parser!(u8).range(1..=MAX_ENTRIES as i64))]
+    entries: u8,
+    /// Symbols in the price table, all published.
+    #[arg(long, default_value_t = 1_000, value_parser = clap::value_parser!(u32).range(1..=65_536))]
+    symbols: u32,
+    /// Keys that take turns.
+    #[arg(long, default_value_t = 100, value_parser = clap::value_parser!(u32).range(1..=30_000))]
+    keys: u32,
+}
+
+#[derive(Debug, Serialize)]
+struct Cost {
+    ns_per_request: Quartiles,
+    batches: u32,
+    entries: u8,
+    symbols: u32,
+    keys: u32,
+}
+
+#[derive(Debug, Serialize)]
+struct Quartiles {
+    min: f64,
+    lower: f64,
+    median: f64,
+    upper: f64,
+}
+
+/// Measures and reports; tells whether every reply was right.
+pub(crate) fn run(args: &Args) -> anyhow::Result<bool> {
+    let population = Population::new(args.keys as usize, args.symbols as usize)?;
+    let (mut writer, copies) = PriceWriter::new(&Arc::new(population.names()?), 1);
+    for symbol in 0..population.symbols.len() {
+        writer.publish(
+            SymbolIndex(symbol as u32),
+            population::record(symbol, 1, clock::unix_nanos()),
+        );
+    }
+    let keys = population.key_table();
+    let mut windows = Windows::new(population::random());
+    let (mut meter, pages) = Meter::new();
+    let counters = ShardCounters::default();
+    let unsigned = UnsignedBudget::default();
+    let mut requests = vec![[0_u8; MAX_DATAGRAM]; BATCH];
+    let mut replies = vec![[0_u8; MAX_DATAGRAM]; BATCH];
+    let mut latencies = Vec::with_capacity(args.batches as usize);
+    let mut draw = Draw::new();
+    let mut closed = clock::monotonic();
+    let mut wrong = 0_u64;
+    for batch in 0..args.batches {
+        let clock_ns = clock::unix_nanos();
+        let mut len = 0;
+        for (i, request) in requests.iter_mut().enumerate() {
+            let number = batch as usize * BATCH + i;
+            let caller = &population.keys[number % population.keys.len()];
+            let queries: [_; MAX_ENTRIES] = std::array::from_fn(|_| {
+                PriceQuery::new(population.symbols[draw.below(population.symbols.len())])
+            });
+            let head = RequestHead {
+                key_id: caller.key_id,
+                request_id: RequestId::new(1, 1 + (number / population.keys.len()) as u32),
+                lane: 0,
+                clock_ns,
+            };
+            let queries = &queries[..usize::from(args.entries)];
+            len = encode_price_request(request, head, queries, &caller.mac.request).len();
+        }
+        let began = clock::monotonic();
+        let mut answerer = Answerer {
+            prices: &copies[0],
+            keys: &keys,
+            windows: &mut windows,
+            meter: &mut meter,
+            counters: &counters,
+            unsigned: &unsigned,
+            now_ns: clock_ns,
+            month_left_ms: 1_000,
+        };
+        for (request, reply) in requests.iter().zip(&mut replies) {
+            answerer.answer(&request[..len], reply);
+        }
+        latencies.push(began.elapsed());
+        for (i, reply) in replies.iter().enumerate() {
+            let caller = &population.keys[(batch as usize * BATCH + i) % population.keys.len()];
+            let right = ReplyView::parse(&reply[..len])
+                .is_ok_and(|view| view.head().code == Code::Ok && view.verify(&caller.mac.reply));
+            wrong += u64::from(!right);
+        }
+        if closed.elapsed() >= Duration::from_secs(1) {
+            closed = clock::monotonic();
+            meter.close();
+            while let Some(page) = pages.take() {
+                pages.give_back(page);
+            }
+        }
+    }
+    latencies.sort_unstable();
+    let at = |share: usize| latencies[(latencies.len() - 1) * share / 100].as_nanos() as f64 / BATCH as f64;
+    let cost = Cost {
+        ns_per_request: Quartiles {
+            min: at(0),
+            lower: at(25),
+            median: at(50),
+            upper: at(75),
+        },
+        batches: args.batches,
+        entries: args.entries,
+        symbols: args.symbols,
+        keys: args.keys,
+    };
+    if args.json {
+        println!("{}", serde_json::to_string(&cost)?);
+    } else {
+        let Quartiles {
+            min,
+            lower,
+            median,
+            upper,
+        } = cost.ns_per_request;
+        println!(
+            "{median:.0} ns a request of {} symbols (quartiles {lower:.0} and {upper:.0}, best batch {min:.0})",
+            args.entries
+        );
+    }
+    if wrong > 0 {
+        eprintln!("{wrong} replies were wrong");
+    }
+    Ok(wrong == 0)
+}

@@ -1,0 +1,82 @@
+//! What the measurement ran on.
+
+use std::collections::BTreeMap;
+use std::fs;
+
+use serde::Serialize;
+use trinity_beast::shard::driver::cpus;
+
+/// Facts that a figure means nothing without.
+#[derive(Clone, Debug, Serialize)]
+pub(crate) struct Machine {
+    cpu: String,
+    kernel: String,
+    architecture: &'static str,
+    /// CPUs that this process may use.
+    cores: usize,
+    serving_cpu: usize,
+    loading_cpu: usize,
+    /// What the kernel does about each processor vulnerability that it knows.
+    mitigations: BTreeMap<String, String>,
+    clock_source: String,
+    /// Largest receive buffer that a program may ask for, bytes.
+    rmem_max: Option<u64>,
+    /// Processes and threads that wanted to run in the minute before: a quiet machine says
+    /// nearly 0.
+    load_average: String,
+}
+
+impl Machine {
+    /// Reads them. What a system does not tell is left empty.
+    pub(crate) fn look(serving_cpu: usize, loading_cpu: usize) -> anyhow::Result<Self> {
+        let read = |path: &str| fs::read_to_string(path).unwrap_or_default().trim().to_owned();
+        let info = read("/proc/cpuinfo");
+        let cpu = info
+            .lines()
+            .find_map(|line| line.strip_prefix("model name")?.split_once(':'))
+            .map_or_else(String::new, |(_, name)| name.trim().to_owned());
+        let mitigations = fs::read_dir("/sys/devices/system/cpu/vulnerabilities")
+            .into_iter()
+            .flatten()
+            .flatten()
+            .filter_map(|entry| {
+                let says = fs::read_to_string(entry.path()).ok()?;
+                Some((entry.file_name().into_string().ok()?, says.trim().to_owned()))
+            })
+            .filter(|(_, says)| says != "Not affected")
+            .collect();
+        Ok(Self {
+            cpu,
+            kernel: read("/proc/sys/kernel/osrelease"),
+            architecture: std::env::consts::ARCH,
+            cores: cpus::allowed()?.len(),
+            serving_cpu,
+            loading_cpu,
+            mitigations,
+            clock_source: read("/sys/devices/system/clocksource/clocksource0/current_clocksource"),
+            rmem_max: read("/proc/sys/net/core/rmem_max").parse().ok(),
+            load_average: read("/proc/loadavg")
+                .split(' ')
+                .next()
+                .unwrap_or_default()
+                .to_owned(),
+        })
+    }
+
+    /// One line for people.
+    pub(crate) fn line(&self) -> String {
+        format!(
+            "{}, {} cores, Linux {}, load average {}; serving on CPU {}, loading on CPU {}",
+            if self.cpu.is_empty() {
+                self.architecture
+            } else {
+                &self.cpu
+            },
+            self.cores,
+            self.kernel,
+            self.load_average,
+            self.serving_cpu,
+            self.loading_cpu
+        )
+    }
+}
