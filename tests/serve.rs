@@ -260,6 +260,32 @@ fn a_second_server_on_one_data_directory_is_refused() {
 }
 
 #[test]
+fn a_second_server_on_one_port_is_refused() {
+    let first = Server::start(["--shards", "1"]);
+    let dir = tempfile::tempdir().expect("a directory");
+    for (taken, address) in [
+        ("UDP_PORT_LPO", first.udp),
+        ("TCP_PORT_LPO", first.http),
+        ("TCP_PORT_OPS", first.ops),
+    ] {
+        let mut command = command();
+        command.arg("serve").env("DATA_DIR", dir.path());
+        for name in ["UDP_PORT_LPO", "TCP_PORT_LPO", "TCP_PORT_OPS"] {
+            let port = if name == taken { address.port() } else { 0 };
+            command.env(name, port.to_string());
+        }
+        let output = command.output().expect("the binary runs");
+        let said = String::from_utf8_lossy(&output.stderr).into_owned();
+        assert_eq!(output.status.code(), Some(1), "{taken}");
+        assert!(said.contains("is another server there?"), "{said}");
+    }
+    assert!(
+        client(&first).prices(&[query("BTC-USD")]).is_ok(),
+        "the first one goes on"
+    );
+}
+
+#[test]
 fn the_demo_key_is_written_once_and_shown_to_its_owner_only() {
     let mut server = Server::start(["--shards", "1"]);
     let path = server.data_dir().join("demo.key");

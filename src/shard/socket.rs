@@ -65,10 +65,15 @@ pub enum Steering {
 ///
 /// Port 0 picks a free port for the whole group.
 pub fn bind_group(address: SocketAddr, shards: usize) -> io::Result<(Vec<Socket>, SocketAddr, Steering)> {
+    if address.port() != 0 {
+        // SO_REUSEPORT would let another server of this user join the port in silence, and each
+        // would get part of the other's requests: a socket without it finds out.
+        bind_one(address, false)?;
+    }
     let mut address = address;
     let mut group = Vec::with_capacity(shards);
     for _ in 0..shards {
-        let socket = bind_one(address)?;
+        let socket = bind_one(address, true)?;
         if let Some(bound) = socket.local_addr()?.as_socket() {
             address = bound;
         }
@@ -90,13 +95,13 @@ pub fn bind_group(address: SocketAddr, shards: usize) -> io::Result<(Vec<Socket>
     Ok((group, address, steering))
 }
 
-fn bind_one(address: SocketAddr) -> io::Result<Socket> {
+fn bind_one(address: SocketAddr, shares_port: bool) -> io::Result<Socket> {
     let socket = Socket::new(
         Domain::for_address(address),
         Type::DGRAM.cloexec(),
         Some(Protocol::UDP),
     )?;
-    socket.set_reuse_port(true)?;
+    socket.set_reuse_port(shares_port)?;
     if address.is_ipv6() {
         // A wildcard IPv6 address then serves IPv4 as well, as people expect.
         socket.set_only_v6(false)?;
@@ -452,6 +457,15 @@ mod tests {
                 Some(b"SECOND ONE".to_vec())
             );
         }
+    }
+
+    #[test]
+    fn a_port_that_another_server_uses_is_refused() {
+        let (group, bound, _) = bind_group("127.0.0.1:0".parse().expect("address"), 2).expect("bound");
+        let refused = bind_group(bound, 2).expect_err("taken");
+        assert_eq!(refused.kind(), io::ErrorKind::AddrInUse);
+        drop(group);
+        bind_group(bound, 2).expect("free again");
     }
 
     #[test]

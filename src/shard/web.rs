@@ -112,10 +112,15 @@ const BACKLOG: i32 = 4_096;
 ///
 /// Port 0 picks a free port for the whole group.
 pub fn bind_group(address: SocketAddr, workers: usize) -> io::Result<(Vec<TcpListener>, SocketAddr)> {
+    if address.port() != 0 {
+        // SO_REUSEPORT would let another server of this user join the port in silence: a listener
+        // without it finds out.
+        bind_one(address, false)?;
+    }
     let mut address = address;
     let mut group = Vec::with_capacity(workers);
     for _ in 0..workers {
-        let listener = bind_one(address)?;
+        let listener = bind_one(address, true)?;
         address = listener.local_addr()?;
         group.push(listener);
     }
@@ -177,7 +182,7 @@ fn runtime() -> io::Result<tokio::runtime::Runtime> {
         .build()
 }
 
-fn bind_one(address: SocketAddr) -> io::Result<TcpListener> {
+fn bind_one(address: SocketAddr, shares_port: bool) -> io::Result<TcpListener> {
     let socket = Socket::new(
         Domain::for_address(address),
         Type::STREAM.cloexec().nonblocking(),
@@ -185,7 +190,7 @@ fn bind_one(address: SocketAddr) -> io::Result<TcpListener> {
     )?;
     // So that a restart is not held up by connections of the process before.
     socket.set_reuse_address(true)?;
-    socket.set_reuse_port(true)?;
+    socket.set_reuse_port(shares_port)?;
     if address.is_ipv6() {
         // A wildcard IPv6 address then serves IPv4 as well, as people expect.
         socket.set_only_v6(false)?;
