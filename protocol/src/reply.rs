@@ -20,7 +20,8 @@ pub struct ReplyHead {
     pub code: Code,
     /// Requests left in the key's current window; `u32::MAX` where nothing limits it.
     pub remaining: u32,
-    /// Milliseconds until the window is full again.
+    /// In an answer: milliseconds until the window is full again. In a refusal by a limit: until
+    /// the next request is granted.
     pub refill_ms: u32,
     /// The request's id.
     pub request_id: RequestId,

@@ -49,7 +49,8 @@ pub struct ReplyHeader {
     pub code: U16,
     /// Requests left in the key's current window; `u32::MAX` where nothing limits it.
     pub remaining: U32,
-    /// Milliseconds until the window is full again.
+    /// In an answer: milliseconds until the window is full again. In a refusal by a limit: until
+    /// the next request is granted.
     pub refill_ms: U32,
     /// The request's id as it came.
     pub request_id: U64,

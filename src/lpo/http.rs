@@ -246,7 +246,7 @@ impl<'a> Answerer<'a> {
         if !self.meter.has_room(1) {
             let detail = "The service sheds load; try again in a second.";
             let told = Allowance {
-                remaining: key.state.peek(&key.limits, now_ns).remaining,
+                remaining: key.state.peek(&key.limits, now_ns, self.month_left_ms).remaining,
                 refill_ms: 1_000,
             };
             return Err(Box::new(self.refuse(
@@ -311,7 +311,8 @@ impl<'a> Answerer<'a> {
         told: Option<Allowance>,
     ) -> Answer {
         let mut response = problem.response(detail);
-        let allowance = told.unwrap_or_else(|| key.state.peek(&key.limits, (self.clock)()));
+        let allowance =
+            told.unwrap_or_else(|| key.state.peek(&key.limits, (self.clock)(), self.month_left_ms));
         limit_headers::insert(response.headers_mut(), key, allowance, self.month_left_ms);
         if let Some(told) = told {
             limit_headers::insert_retry_after(response.headers_mut(), told.refill_ms);

@@ -107,8 +107,8 @@ impl Answerer<'_> {
         request: &RequestView<'_>,
         reply: &mut [u8; MAX_DATAGRAM],
     ) -> Answer {
-        let now_ns = self.now_ns;
-        let left = |key: &KeyEntry| key.state.peek(&key.limits, now_ns);
+        let (now_ns, month_left_ms) = (self.now_ns, self.month_left_ms);
+        let left = |key: &KeyEntry| key.state.peek(&key.limits, now_ns, month_left_ms);
         if request.clock_ns().abs_diff(self.now_ns) > CLOCK_WINDOW_NS {
             return self.refuse(key, Code::Clock, left(key), request, reply);
         }

@@ -46,6 +46,26 @@ pub enum Exceeded {
     Month(Allowance),
 }
 
+/// What is left where nothing limits.
+const UNLIMITED: Allowance = Allowance {
+    remaining: u32::MAX,
+    refill_ms: 0,
+};
+
+impl Allowance {
+    /// Of the rate's allowance and the month's, the one that binds first.
+    const fn or_month(self, left: u32, month_left_ms: u32) -> Self {
+        if left < self.remaining {
+            Self {
+                remaining: left,
+                refill_ms: month_left_ms,
+            }
+        } else {
+            self
+        }
+    }
+}
+
 impl Limits {
     /// No limit at all.
     pub const NONE: Self = Self {
@@ -91,10 +111,7 @@ impl KeyState {
     #[inline]
     pub fn acquire(&self, limits: &Limits, now_ns: u64, month_left_ms: u32) -> Result<Allowance, Exceeded> {
         if limits.interval_ns == 0 && limits.per_month == u64::MAX {
-            return Ok(Allowance {
-                remaining: u32::MAX,
-                refill_ms: 0,
-            });
+            return Ok(UNLIMITED);
         }
         let month_left = self.take_month(limits).map_err(|()| {
             Exceeded::Month(Allowance {
@@ -103,10 +120,7 @@ impl KeyState {
             })
         })?;
         match self.take_rate(limits, now_ns) {
-            Ok(granted) => Ok(Allowance {
-                remaining: granted.remaining.min(month_left),
-                ..granted
-            }),
+            Ok(granted) => Ok(granted.or_month(month_left, month_left_ms)),
             Err(refused) => {
                 if limits.per_month != u64::MAX {
                     self.month_used.fetch_sub(1, Ordering::Relaxed);
@@ -117,26 +131,17 @@ impl KeyState {
     }
 
     /// What is left, taking nothing.
-    pub fn peek(&self, limits: &Limits, now_ns: u64) -> Allowance {
-        let month_left = limits
-            .per_month
-            .saturating_sub(self.month_used.load(Ordering::Relaxed));
-        let month_left = if limits.per_month == u64::MAX {
-            u32::MAX
+    pub fn peek(&self, limits: &Limits, now_ns: u64, month_left_ms: u32) -> Allowance {
+        let rate = if limits.interval_ns == 0 {
+            UNLIMITED
         } else {
-            clamp(month_left)
+            after(limits, self.tat_ns.load(Ordering::Relaxed).max(now_ns), now_ns)
         };
-        if limits.interval_ns == 0 {
-            return Allowance {
-                remaining: month_left,
-                refill_ms: 0,
-            };
+        if limits.per_month == u64::MAX {
+            return rate;
         }
-        let allowance = after(limits, self.tat_ns.load(Ordering::Relaxed).max(now_ns), now_ns);
-        Allowance {
-            remaining: allowance.remaining.min(month_left),
-            ..allowance
-        }
+        let used = self.month_used.load(Ordering::Relaxed);
+        rate.or_month(clamp(limits.per_month.saturating_sub(used)), month_left_ms)
     }
 
     /// Sets how many requests this month already had, from the ledger.
@@ -180,10 +185,7 @@ impl KeyState {
 
     fn take_rate(&self, limits: &Limits, now_ns: u64) -> Result<Allowance, Allowance> {
         if limits.interval_ns == 0 {
-            return Ok(Allowance {
-                remaining: u32::MAX,
-                refill_ms: 0,
-            });
+            return Ok(UNLIMITED);
         }
         let tolerance = limits.interval_ns.saturating_mul(u64::from(limits.burst));
         let taken = self
@@ -263,7 +265,15 @@ mod tests {
     #[test]
     fn the_month_is_capped_and_a_rate_refusal_costs_nothing_of_it() {
         let (state, limits) = (KeyState::default(), Limits::new(Some(1), Some(1), Some(2)));
-        assert!(state.acquire(&limits, SECOND, 9).is_ok());
+        let first = state.acquire(&limits, SECOND, 9);
+        assert_eq!(
+            first,
+            Ok(Allowance {
+                remaining: 0,
+                refill_ms: 1_000
+            }),
+            "the rate binds first"
+        );
         assert!(matches!(
             state.acquire(&limits, SECOND, 9),
             Err(Exceeded::Rate(_))
@@ -287,7 +297,7 @@ mod tests {
             refill_ms: 0,
         };
         assert_eq!(state.acquire(&Limits::NONE, 5, 0), Ok(unlimited));
-        assert_eq!(state.peek(&Limits::NONE, 5), unlimited);
+        assert_eq!(state.peek(&Limits::NONE, 5, 0), unlimited);
     }
 
     #[test]
@@ -317,6 +327,6 @@ mod tests {
             5
         );
         assert!(state.acquire(&limits, now - 10 * SECOND, 0).is_err());
-        assert_eq!(state.peek(&limits, now).remaining, 0);
+        assert_eq!(state.peek(&limits, now, 0).remaining, 0);
     }
 }
