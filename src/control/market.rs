@@ -148,13 +148,17 @@ pub fn replay(
     stop: &AtomicBool,
     mut report: impl FnMut(&Player, Progress),
 ) -> anyhow::Result<()> {
-    player.start(clock::unix_nanos());
+    // The recording runs by the monotonic clock: somebody setting the wall clock must neither
+    // stop nor hurry it. Ages are counted from the wall clock, which is what readers have.
+    let began = clock::monotonic();
+    let played_ns = || u64::try_from(began.elapsed().as_nanos()).unwrap_or(u64::MAX);
+    player.start(0);
     let mut changed = Vec::new();
     while !stop.load(Ordering::Relaxed) {
-        let wall_ns = clock::unix_nanos();
+        let (wall_ns, now_ns) = (clock::unix_nanos(), played_ns());
         let mut next_due = player.next_due();
-        let mut market_ns = player.recorded_time(wall_ns);
-        while next_due.is_some_and(|due| due <= wall_ns) {
+        let mut market_ns = player.recorded_time(now_ns);
+        while next_due.is_some_and(|due| due <= now_ns) {
             let step = player.step(&mut |symbol, price| changed.push((symbol, *price)))?;
             if let Step::Played(at) | Step::NewPass(at) = step {
                 market_ns = at;
@@ -176,9 +180,7 @@ pub fn replay(
                 over: next_due.is_none(),
             },
         );
-        let wait = next_due.map_or(NAP, |due| {
-            Duration::from_nanos(due.saturating_sub(clock::unix_nanos()))
-        });
+        let wait = next_due.map_or(NAP, |due| Duration::from_nanos(due.saturating_sub(played_ns())));
         if !wait.is_zero() {
             thread::park_timeout(wait.min(NAP));
         }

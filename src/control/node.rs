@@ -5,7 +5,7 @@ use std::fmt::Write as _;
 use std::sync::atomic::Ordering;
 use std::sync::{Arc, mpsc};
 use std::thread::JoinHandle;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use anyhow::{Context, anyhow, bail};
 use tokio::time::MissedTickBehavior;
@@ -33,7 +33,7 @@ use crate::tables::prices::{PriceTable, PriceWriter};
 /// How often keys are looked for and usage is flushed.
 const TICK: Duration = Duration::from_millis(200);
 /// How often all keys are read again even if nothing seems to have changed.
-const RECONCILE_NS: u64 = 60_000_000_000;
+const RECONCILE: Duration = Duration::from_mins(1);
 /// How long the start waits for the market's first prices.
 const FIRST_TICK: Duration = Duration::from_secs(1);
 /// How long the end may wait for the ledger to take the last usage.
@@ -53,7 +53,7 @@ pub struct Node {
     stop: Stop,
     ledger_reads: Health,
     ledger_writes: Health,
-    reconciled_ns: u64,
+    reconciled: Instant,
 }
 
 impl Node {
@@ -114,7 +114,7 @@ impl Node {
             stop,
             ledger_reads: Health::new("ledger (reading keys)"),
             ledger_writes: Health::new("ledger (writing usage)"),
-            reconciled_ns: now_ns,
+            reconciled: clock::monotonic(),
         };
         node.note_keys(now_ns);
         Ok(node)
@@ -186,7 +186,7 @@ impl Node {
             .shared
             .month_end_ns
             .store(calendar::month_end_ns(now_ns), Ordering::Relaxed);
-        let reconciles = now_ns.saturating_sub(self.reconciled_ns) >= RECONCILE_NS;
+        let reconciles = self.reconciled.elapsed() >= RECONCILE;
         let result = if reconciles {
             self.keys.reload(now_ns).await
         } else {
@@ -200,7 +200,7 @@ impl Node {
         {
             self.note_keys(now_ns);
             if reconciles {
-                self.reconciled_ns = now_ns;
+                self.reconciled = clock::monotonic();
             }
         }
         let (flushed, result) = self.usage.round().await;

@@ -154,12 +154,12 @@ impl Shard {
             }
             self.counters.latency.record(latency_ns, received as u64);
         }
-        if now_ns >= self.sweep_due_ns {
+        if is_due(self.sweep_due_ns, SWEEP_NS, now_ns) {
             self.sweep_due_ns = now_ns + SWEEP_NS;
             self.windows.sweep(self.keys.load(), now_ns);
             self.counters.sessions.set(self.windows.len() as u64);
         }
-        if now_ns >= self.close_due_ns {
+        if is_due(self.close_due_ns, CLOSE_NS, now_ns) {
             self.close_due_ns = now_ns + CLOSE_NS;
             self.meter.close();
             if let Ok(drops) = self.socket.drops() {
@@ -204,6 +204,12 @@ impl Shard {
     }
 }
 
+/// Whether a timer is due: its time has come, or is further away than its period, which only
+/// a clock that was set back can bring about.
+const fn is_due(due_ns: u64, period_ns: u64, now_ns: u64) -> bool {
+    now_ns >= due_ns || due_ns - now_ns > period_ns
+}
+
 /// Runs a shard on the calling thread until it is told to stop. `started` is called once it
 /// is ready, with what the kernel granted.
 pub fn run(parts: ShardParts, kind: DriverKind, started: impl FnOnce(Granted)) -> io::Result<Meter> {
@@ -232,4 +238,19 @@ pub fn run(parts: ShardParts, kind: DriverKind, started: impl FnOnce(Granted)) -
         }
     }
     Ok(shard.into_meter())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_timer_survives_a_clock_that_is_set_back() {
+        assert!(is_due(100, 10, 100) && is_due(100, 10, 105));
+        assert!(!is_due(100, 10, 95) && !is_due(100, 10, 90));
+        assert!(
+            is_due(100, 10, 89),
+            "an hour must not pass until usage is handed over again"
+        );
+    }
 }

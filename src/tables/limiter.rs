@@ -135,7 +135,9 @@ impl KeyState {
         let rate = if limits.interval_ns == 0 {
             UNLIMITED
         } else {
-            after(limits, self.tat_ns.load(Ordering::Relaxed).max(now_ns), now_ns)
+            let tolerance = limits.interval_ns.saturating_mul(u64::from(limits.burst));
+            let tat_ns = self.tat_ns.load(Ordering::Relaxed);
+            after(limits, from(tat_ns, now_ns, tolerance), now_ns)
         };
         if limits.per_month == u64::MAX {
             return rate;
@@ -191,11 +193,15 @@ impl KeyState {
         let taken = self
             .tat_ns
             .fetch_update(Ordering::Relaxed, Ordering::Relaxed, |tat| {
-                let next = tat.max(now_ns).saturating_add(limits.interval_ns);
+                let next = from(tat, now_ns, tolerance).saturating_add(limits.interval_ns);
                 (next - now_ns <= tolerance).then_some(next)
             });
         match taken {
-            Ok(before) => Ok(after(limits, before.max(now_ns) + limits.interval_ns, now_ns)),
+            Ok(before) => Ok(after(
+                limits,
+                from(before, now_ns, tolerance) + limits.interval_ns,
+                now_ns,
+            )),
             Err(tat) => {
                 let wait = tat.max(now_ns).saturating_add(limits.interval_ns) - now_ns - tolerance;
                 Err(Allowance {
@@ -204,6 +210,19 @@ impl KeyState {
                 })
             }
         }
+    }
+}
+
+/// The TAT to go on from: never in the past, and never further ahead than a full burst and a
+/// second. Only a clock that was set back can leave it there; the key then starts afresh
+/// instead of being refused until the old time has come again. The second is room for cores
+/// whose batches began at different times.
+const fn from(tat_ns: u64, now_ns: u64, tolerance: u64) -> u64 {
+    const CLOCK_STEP_NS: u64 = 1_000_000_000;
+    if tat_ns <= now_ns || tat_ns - now_ns > tolerance.saturating_add(CLOCK_STEP_NS) {
+        now_ns
+    } else {
+        tat_ns
     }
 }
 
@@ -319,14 +338,27 @@ mod tests {
     }
 
     #[test]
-    fn a_clock_that_steps_back_grants_no_second_burst() {
+    fn a_core_that_is_a_little_behind_grants_no_second_burst() {
         let (state, limits) = (KeyState::default(), Limits::new(Some(10), Some(5), None));
         let now = 100 * SECOND;
-        assert_eq!(
-            (0..9).filter(|_| state.acquire(&limits, now, 0).is_ok()).count(),
-            5
-        );
-        assert!(state.acquire(&limits, now - 10 * SECOND, 0).is_err());
+        let granted = || (0..9).filter(|_| state.acquire(&limits, now, 0).is_ok()).count();
+        assert_eq!(granted(), 5);
+        assert!(state.acquire(&limits, now - SECOND / 2, 0).is_err());
         assert_eq!(state.peek(&limits, now, 0).remaining, 0);
+    }
+
+    #[test]
+    fn a_clock_that_is_set_back_an_hour_does_not_lock_a_key_out_for_an_hour() {
+        let (state, limits) = (KeyState::default(), Limits::new(Some(10), Some(5), None));
+        let now = 100_000 * SECOND;
+        for _ in 0..9 {
+            let _ = state.acquire(&limits, now, 0);
+        }
+        let earlier = now - 3_600 * SECOND;
+        assert_eq!(state.peek(&limits, earlier, 0).remaining, 5);
+        let granted = (0..9)
+            .filter(|_| state.acquire(&limits, earlier, 0).is_ok())
+            .count();
+        assert_eq!(granted, 5, "one burst, as at a start");
     }
 }

@@ -12,7 +12,7 @@
 
 use std::sync::Arc;
 
-use trinity_protocol::{PriceEntry, PriceFlags, PriceStatus, Symbol};
+use trinity_protocol::{CLOCK_WINDOW_NS, PriceEntry, PriceFlags, PriceStatus, Symbol};
 
 use super::sync::{AtomicU64, Ordering, fence};
 use crate::limits::MAX_SYMBOLS;
@@ -178,9 +178,15 @@ impl PriceRecord {
         hard_age_ms: 0,
     };
 
-    /// Age at `now_ns`, nanoseconds; 0 for a price from the future.
+    /// Age at `now_ns`, nanoseconds. A price a little ahead of the reader's clock has age 0; one
+    /// further ahead than clocks may differ was written before the clock was set back, and how
+    /// old it is nobody knows: it counts as older than anything.
     pub const fn age_ns(&self, now_ns: u64) -> u64 {
-        now_ns.saturating_sub(self.age_origin_ns)
+        if self.age_origin_ns.saturating_sub(now_ns) > CLOCK_WINDOW_NS {
+            u64::MAX
+        } else {
+            now_ns.saturating_sub(self.age_origin_ns)
+        }
     }
 
     /// The status for a caller at `now_ns` who accepts `max_age_ms` (0: the symbol's default).
@@ -492,11 +498,9 @@ mod tests {
             PriceStatus::NoPrice,
             "but never past the hard age"
         );
-        assert_eq!(
-            price.status_at(0, 0),
-            PriceStatus::Live,
-            "a price from the future has age 0"
-        );
+        let before = |early_ms: u64| price.status_at((10_000 - early_ms) * ms, 0);
+        assert_eq!(before(5_000), PriceStatus::Live, "clocks may differ a little");
+        assert_eq!(before(5_001), PriceStatus::NoPrice, "but this one was set back");
         let entry = price.entry_at(20_000 * ms, 0);
         assert_eq!(
             (entry.mantissa.get(), entry.status),
