@@ -112,12 +112,12 @@ fn draw(
         };
         writeln!(
             out,
-            "{:<16} {} {} {:<24} {:<15} {}",
+            "{:<16} {} {} {:<24} {} {}",
             price.symbol,
             arrow.to_string().with(colour),
             format!("{text:>24}").with(colour),
             band,
-            price.status.name().with(status),
+            format!("{:<14}", price.status.name()).with(status),
             explain(price.status),
         )?;
     }
