@@ -50,9 +50,16 @@ fn main() -> Result<()> {
     let [candles, out] = arguments.as_slice() else {
         bail!("usage: make_depeg_recording CANDLES_DIR OUT.csv.gz");
     };
+    let (quotes, bytes) = convert(Path::new(candles), Path::new(out))?;
+    println!("{out}: {quotes} quotes, {bytes} bytes");
+    Ok(())
+}
+
+/// Writes the recording of a folder of candles; tells how many quotes and bytes it has.
+pub(crate) fn convert(candles: &Path, out: &Path) -> Result<(usize, u64)> {
     let mut rows = Vec::new();
     for (order, (file, venue, market)) in FILES.into_iter().enumerate() {
-        let path = Path::new(candles).join(file);
+        let path = candles.join(file);
         let text = fs::read_to_string(&path).with_context(|| format!("cannot read {}", path.display()))?;
         for (number, line) in text.lines().enumerate().skip(1) {
             let row = bar(line, venue, market)
@@ -73,15 +80,14 @@ fn main() -> Result<()> {
         "hard_age_ms": HARD_AGE_MS,
         "columns": ["time_ms", "venue", "market", "price", "confidence"],
     });
-    let file = File::create(out).with_context(|| format!("cannot write {out}"))?;
+    let file = File::create(out).with_context(|| format!("cannot write {}", out.display()))?;
     let mut gzip = GzBuilder::new().mtime(0).write(file, Compression::best());
     writeln!(gzip, "{header}")?;
     for (_, _, row) in &rows {
         writeln!(gzip, "{row}")?;
     }
     let bytes = gzip.finish()?.metadata()?.len();
-    println!("{out}: {} quotes, {bytes} bytes", rows.len());
-    Ok(())
+    Ok((rows.len(), bytes))
 }
 
 /// One candle as a row, with the bar's end; None when it is outside the window or had no trade.

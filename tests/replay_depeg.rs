@@ -1,5 +1,8 @@
 //! The shipped recording: what the oracle says about the days USDC lost its peg.
 
+#[path = "../examples/make_depeg_recording.rs"]
+#[allow(dead_code, reason = "its main is the example's")]
+mod make_depeg_recording;
 mod support;
 
 use std::collections::BTreeMap;
@@ -279,14 +282,7 @@ fn it_is_what_the_converter_makes_of_the_candles() {
     };
     let folder = tempfile::tempdir().expect("a temporary folder");
     let out = folder.path().join("again.csv.gz");
-    let cargo = std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into());
-    let made = std::process::Command::new(cargo)
-        .args(["run", "--quiet", "--example", "make_depeg_recording", "--"])
-        .args([&candles, &out])
-        .current_dir(env!("CARGO_MANIFEST_DIR"))
-        .output()
-        .expect("cargo runs");
-    assert!(made.status.success(), "{}", String::from_utf8_lossy(&made.stderr));
+    make_depeg_recording::convert(&candles, &out).expect("the candles are well-formed");
     let read = |bytes: &[u8]| {
         let mut text = String::new();
         std::io::Read::read_to_string(&mut flate2::read::GzDecoder::new(bytes), &mut text).expect("gzip");
