@@ -101,11 +101,36 @@ fn bind_one(address: SocketAddr) -> io::Result<Socket> {
         // A wildcard IPv6 address then serves IPv4 as well, as people expect.
         socket.set_only_v6(false)?;
     }
+    // The longest reply is below every path's MTU but the most exotic, so it is never to be
+    // fragmented; a kernel that knows this need not draw an identification for each (RFC 6864).
+    // It is a matter of speed: a socket without it serves as well.
+    let _ = never_fragment(&socket);
     // The kernel grants what its limits allow; see `Granted`.
     socket.set_recv_buffer_size(SOCKET_BUFFER_BYTES)?;
     socket.set_send_buffer_size(SOCKET_BUFFER_BYTES)?;
     socket.bind(&address.into())?;
     Ok(socket)
+}
+
+/// Sets DF on every IPv4 datagram, whatever the path's MTU is said to be (ip(7),
+/// IP_PMTUDISC_PROBE). An IPv6 socket has it for the IPv4 peers that it serves as well.
+fn never_fragment(socket: &Socket) -> io::Result<()> {
+    let probe: libc::c_int = libc::IP_PMTUDISC_PROBE;
+    // SAFETY: setsockopt(2) reads one c_int from the pointer, which is live.
+    let failed = unsafe {
+        libc::setsockopt(
+            socket.as_raw_fd(),
+            libc::IPPROTO_IP,
+            libc::IP_MTU_DISCOVER,
+            ptr::from_ref(&probe).cast(),
+            size_of_val(&probe) as libc::socklen_t,
+        )
+    };
+    if failed == 0 {
+        Ok(())
+    } else {
+        Err(io::Error::last_os_error())
+    }
 }
 
 /// Attaches `shard = lane byte mod shards` to the reuseport group.
