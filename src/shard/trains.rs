@@ -51,10 +51,7 @@ impl Trains {
         self.len = 0;
         for (i, (peer, len)) in replies.iter().enumerate() {
             let mut place = spread(peer, *len) % PLACES;
-            loop {
-                let Some(train) = places[place].checked_sub(1) else {
-                    break;
-                };
+            while let Some(train) = places[place].checked_sub(1) {
                 let train = &mut trains[usize::from(train)];
                 if replies[usize::from(train.first)] == (*peer, *len) {
                     let count = usize::from(train.count) + 1;

@@ -497,6 +497,28 @@ mod tests {
     }
 
     #[test]
+    fn every_entry_is_counted_in_its_own_row() {
+        let (mut meter, pages) = Meter::new();
+        let mut expected = BTreeMap::new();
+        for i in 0..20_011_u64 {
+            let (key, symbol) = (KeyId(1 + i % 37), SymbolIndex((i % 53) as u32));
+            let (second, status) = (100 + (i % 3) as u32, PriceStatus::ALL[(i % 2) as usize]);
+            meter.symbol(key, Some(symbol), second, status);
+            *expected
+                .entry((key, Some(symbol), second, status))
+                .or_insert(0_u64) += 1;
+        }
+        assert!(meter.close());
+        let page = pages.take().expect("closed");
+        let rows = page.symbols().iter();
+        let counted: BTreeMap<_, _> = rows
+            .map(|r| ((r.key_id, r.symbol, r.second, r.status), r.entries))
+            .collect();
+        assert_eq!(counted, expected);
+        assert_eq!(page.symbols().len(), expected.len(), "one row each");
+    }
+
+    #[test]
     fn a_page_that_comes_back_starts_from_nothing() {
         let (mut meter, pages) = Meter::new();
         for _ in 0..20 {
