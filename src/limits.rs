@@ -45,6 +45,8 @@ pub const UNSIGNED_ERRORS_BURST: u32 = 2_000;
 pub const METER_REQUEST_ROWS: usize = 1 << 15;
 /// Symbol rows (key, symbol, second, status) of one usage page.
 pub const METER_SYMBOL_ROWS: usize = 1 << 15;
+/// Entries that a meter keeps back to count them on its page side by side.
+pub const METER_SYMBOLS_WAITING: usize = 128;
 /// Usage pages that circulate between one meter and the control plane.
 pub const METER_PAGES: usize = 4;
 /// How often closed usage is handed to the control plane, milliseconds.

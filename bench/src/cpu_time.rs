@@ -83,8 +83,8 @@ mod tests {
         let (finish, finished) = mpsc::channel::<()>();
         let worker = std::thread::spawn(move || {
             let time = ThreadTime::own().expect("readable");
-            let enough = time.read().expect("readable").on_cpu + Duration::from_millis(20);
-            while time.read().expect("readable").on_cpu < enough {}
+            let start = time.read().expect("readable");
+            while time.read().expect("readable").since(start).on_cpu < Duration::from_millis(20) {}
             tell.send(time).expect("someone listens");
             finished.recv().expect("told to end");
         });

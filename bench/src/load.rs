@@ -18,13 +18,12 @@ use hdrhistogram::Histogram;
 use serde::Serialize;
 use socket2::{Domain, Protocol, Socket, Type};
 use trinity_beast::clock;
-use trinity_protocol::{
-    Code, Kind, PriceQuery, ReplyView, RequestHead, RequestId, RequestView, encode_price_request,
-};
+use trinity_protocol::{PriceQuery, ReplyView, RequestHead, RequestId, RequestView, encode_price_request};
 
 use crate::burst::{BATCH, Burst};
 use crate::cpu_time::{Spent, ThreadTime};
-use crate::population::{self, Draw, Population, is_right};
+use crate::population::{self, Draw, Population};
+use crate::tally::Tally;
 
 /// How to load.
 #[derive(Clone, Copy, Debug, Serialize)]
@@ -46,33 +45,6 @@ pub(crate) enum Expected {
     Echo,
     /// A signed price.
     Price,
-}
-
-/// Everything that was sent and came back, warm-up included: it must add up.
-#[derive(Clone, Debug, Default, Serialize)]
-pub(crate) struct Tally {
-    /// Requests that the kernel took.
-    pub(crate) sent: u64,
-    /// Datagrams that came back.
-    pub(crate) answered: u64,
-    /// Replies that were right in every way.
-    pub(crate) verified: u64,
-    /// Requests without a reply in time.
-    pub(crate) lost: u64,
-    /// Replies to requests given up as lost.
-    pub(crate) late: u64,
-    /// Replies that nobody asked for, or that came twice.
-    pub(crate) unexpected: u64,
-    /// Datagrams that are no reply.
-    pub(crate) malformed: u64,
-    /// Replies whose tag is not the key's.
-    pub(crate) bad_tags: u64,
-    /// Signed prices that are not the symbol's.
-    pub(crate) bad_prices: u64,
-    /// Signed prices older than one seen before.
-    pub(crate) sequence_back: u64,
-    /// Replies with a code other than OK, in wire order.
-    pub(crate) codes: [u64; Code::ALL.len()],
 }
 
 /// What a measurement gave.
@@ -146,8 +118,6 @@ struct Pending {
     given_up: bool,
 }
 
-impl Tally {}
-
 /// Loads an address as planned from the calling thread. `server` is the serving thread's
 /// time.
 pub(crate) fn run(
@@ -187,6 +157,21 @@ pub(crate) fn run(
         idle,
         latency,
     })
+}
+
+/// What came back, as far as it can be read.
+enum Reply<'a> {
+    Echo(RequestView<'a>),
+    Price(ReplyView<'a>),
+}
+
+impl Reply<'_> {
+    fn request_id(&self) -> RequestId {
+        match self {
+            Self::Echo(view) => view.request_id(),
+            Self::Price(view) => view.head().request_id,
+        }
+    }
 }
 
 impl Pending {
@@ -378,80 +363,46 @@ impl<'a> Loader<'a> {
     fn check(&mut self, flow: usize, index: usize) -> Option<u64> {
         self.tally.answered += 1;
         let bytes = self.incoming.bytes(index);
-        let id = match self.expected {
-            Expected::Echo => RequestView::parse(bytes).map(|view| view.request_id()).ok(),
-            Expected::Price => ReplyView::parse(bytes).map(|view| view.head().request_id).ok(),
+        let reply = match self.expected {
+            Expected::Echo => RequestView::parse(bytes).ok().map(Reply::Echo),
+            Expected::Price => ReplyView::parse(bytes).ok().map(Reply::Price),
         };
-        let Some(id) = id else {
+        let Some(reply) = reply else {
             self.tally.malformed += 1;
             return None;
         };
-        let Some(place) = self.place(id) else {
+        let id = reply.request_id();
+        let key = id.session.wrapping_sub(self.session) as usize;
+        let place = key * self.ring + id.counter as usize % self.ring;
+        let asked = self
+            .pending
+            .get_mut(place)
+            .filter(|asked| asked.sent_ns != 0 && asked.counter == id.counter && asked.flow as usize == flow);
+        let Some(asked) = asked.map(std::mem::take) else {
             self.tally.unexpected += 1;
             return None;
         };
-        let pending = self.pending[place];
-        if pending.sent_ns == 0 || pending.counter != id.counter || pending.flow as usize != flow {
-            self.tally.unexpected += 1;
-            return None;
-        }
-        let right = self.judge(flow, index, place / self.ring, pending.symbol as usize);
-        self.pending[place] = Pending::default();
-        if pending.given_up {
+        let symbol = asked.symbol as usize;
+        let mac = &self.population.keys[key].mac;
+        let right = match reply {
+            Reply::Echo(view) => {
+                let right = view.verify(&mac.request)
+                    && self.population.symbols[symbol].to_wire() == view.entries()[0].symbol;
+                self.tally.bad_tags += u64::from(!right);
+                right
+            }
+            Reply::Price(view) => {
+                self.tally
+                    .judge(&view, &mac.reply, symbol, &mut self.sequences[flow][symbol])
+            }
+        };
+        if asked.given_up {
             self.tally.late += 1;
             return None;
         }
         self.flows[flow].outstanding -= 1;
         self.tally.verified += u64::from(right);
-        right.then_some(pending.sent_ns)
-    }
-
-    /// Whether the reply is what the key was owed for the symbol; counts what is wrong.
-    fn judge(&mut self, flow: usize, index: usize, key: usize, symbol: usize) -> bool {
-        let bytes = self.incoming.bytes(index);
-        let mac = &self.population.keys[key].mac;
-        let tally = &mut self.tally;
-        if self.expected == Expected::Echo {
-            let right = RequestView::parse(bytes).is_ok_and(|view| {
-                view.verify(&mac.request)
-                    && view.entries()[0].symbol == self.population.symbols[symbol].to_wire()
-            });
-            tally.bad_tags += u64::from(!right);
-            return right;
-        }
-        let Ok(view) = ReplyView::parse(bytes) else {
-            tally.malformed += 1;
-            return false;
-        };
-        let code = view.head().code;
-        if !view.verify(&mac.reply) {
-            if view.is_unsigned() && code != Code::Ok {
-                tally.codes[code as usize] += 1;
-            } else {
-                tally.bad_tags += 1;
-            }
-            return false;
-        }
-        if code != Code::Ok {
-            tally.codes[code as usize] += 1;
-            return false;
-        }
-        match view.entries() {
-            [entry] if view.kind() == Kind::PriceReply && is_right(symbol, entry) => {
-                let sequence = entry.sequence.get();
-                let highest = &mut self.sequences[flow][symbol];
-                if sequence < *highest {
-                    tally.sequence_back += 1;
-                    return false;
-                }
-                *highest = sequence;
-                true
-            }
-            _ => {
-                tally.bad_prices += 1;
-                false
-            }
-        }
+        right.then_some(asked.sent_ns)
     }
 
     /// Gives up what took too long.
@@ -472,12 +423,6 @@ impl<'a> Loader<'a> {
             self.latency
                 .saturating_record_n(now_ns.saturating_sub(sent_ns), count);
         }
-    }
-
-    /// Where a request id's state is kept.
-    fn place(&self, id: RequestId) -> Option<usize> {
-        let key = id.session.wrapping_sub(self.session) as usize;
-        (key < self.counters.len()).then(|| key * self.ring + id.counter as usize % self.ring)
     }
 
     fn elapsed_ns(&self) -> u64 {
@@ -504,4 +449,42 @@ fn pause(since: Instant) -> Duration {
         std::hint::spin_loop();
     }
     IDLE
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::target::{Side, Target};
+
+    const QUICK: Plan = Plan {
+        flows: 2,
+        window: 8,
+        warm_up: Duration::from_millis(10),
+        time: Duration::from_millis(50),
+    };
+
+    #[test]
+    fn an_echo_does_not_pass_for_a_server() {
+        let population = Population::new(3, 5).expect("drawn");
+        let cpu = trinity_beast::shard::driver::cpus::allowed().expect("readable")[0];
+        let echo = Target::start(Side::Echo, cpu, &population).expect("started");
+        let load = run(echo.address, Expected::Price, &QUICK, &population, &echo.time).expect("loaded");
+        assert!(load.tally.malformed > 0);
+        assert_eq!((load.tally.verified, load.measured), (0, 0));
+        echo.stop().expect("stopped");
+    }
+
+    #[test]
+    fn silence_is_counted_as_loss() {
+        let population = Population::new(3, 5).expect("drawn");
+        let silent = std::net::UdpSocket::bind("127.0.0.1:0").expect("bound");
+        let address = silent.local_addr().expect("bound");
+        let time = ThreadTime::own().expect("readable");
+        let load = run(address, Expected::Price, &QUICK, &population, &time).expect("loaded");
+        let all = (QUICK.flows * QUICK.window) as u64;
+        assert_eq!(
+            (load.tally.sent, load.tally.lost, load.tally.answered),
+            (all, all, 0)
+        );
+    }
 }

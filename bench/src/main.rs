@@ -8,6 +8,7 @@ mod load;
 mod machine;
 mod population;
 mod stats;
+mod tally;
 mod target;
 
 use std::process::ExitCode;

@@ -11,9 +11,9 @@ use std::time::Duration;
 use anyhow::Context;
 use arc_swap::ArcSwap;
 use serde::Serialize;
-use socket2::Socket;
+use socket2::{Domain, Protocol, Socket, Type};
 use trinity_beast::clock;
-use trinity_beast::limits::METER_CLOSE_MS;
+use trinity_beast::limits::{METER_CLOSE_MS, SOCKET_BUFFER_BYTES};
 use trinity_beast::shard::driver::{DriverKind, cpus};
 use trinity_beast::shard::socket::{Granted, bind_group};
 use trinity_beast::shard::{self, ShardParts, ShardShared};
@@ -90,11 +90,25 @@ impl Target {
     /// Starts a side on one CPU.
     pub(crate) fn start(side: Side, cpu: usize, population: &Population) -> anyhow::Result<Self> {
         let any_port = SocketAddr::from(([127, 0, 0, 1], 0));
-        let (mut group, address, _) = bind_group(any_port, 1).context("binding a socket")?;
-        let socket = group.pop().context("one socket was asked for")?;
         match side {
-            Side::Echo => Self::echo(socket, address, cpu),
-            Side::Server(driver) => Self::server(socket, address, cpu, driver, population),
+            Side::Echo => {
+                // A plain socket with the same buffers; what else the server asks of its own is
+                // part of the server.
+                let socket = Socket::new(Domain::IPV4, Type::DGRAM.cloexec(), Some(Protocol::UDP))?;
+                socket.set_recv_buffer_size(SOCKET_BUFFER_BYTES)?;
+                socket.set_send_buffer_size(SOCKET_BUFFER_BYTES)?;
+                socket
+                    .bind(&any_port.into())
+                    .context("binding the echo's socket")?;
+                let address = socket.local_addr()?.as_socket().context("it is an IPv4 socket")?;
+                Self::echo(socket, address, cpu)
+            }
+            Side::Server(driver) => {
+                let (mut group, address, _) =
+                    bind_group(any_port, 1).context("binding the shard's socket")?;
+                let socket = group.pop().context("one socket was asked for")?;
+                Self::server(socket, address, cpu, driver, population)
+            }
         }
     }
 

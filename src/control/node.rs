@@ -28,6 +28,7 @@ use crate::shard::ShardShared;
 use crate::shard::driver::{self, Chosen, probe};
 use crate::shard::socket::Steering;
 use crate::store::{Ledger, SqliteLedger};
+use crate::tables::meter::Meter;
 use crate::tables::prices::{PriceTable, PriceWriter};
 
 /// How often keys are looked for and usage is flushed.
@@ -256,7 +257,7 @@ impl Node {
             }
         };
         if tokio::time::timeout(LAST_FLUSH, flush).await.is_err() {
-            return self.usage.unflushed();
+            return self.usage.unflushed() + meters.iter().map(Meter::pending).sum::<u64>();
         }
         tracing::info!(data_dir = %self.data.path().display(), "ended");
         0

@@ -8,6 +8,7 @@
 
 pub mod driver;
 pub mod socket;
+mod trains;
 pub mod web;
 
 use std::io;

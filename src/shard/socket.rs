@@ -18,6 +18,7 @@ use std::ptr::{self, NonNull};
 use socket2::{Domain, Protocol, Socket, Type};
 use trinity_protocol::MAX_DATAGRAM;
 
+use super::trains::{Peer, Trains};
 use crate::limits::{BATCH_MESSAGES, RECEIVE_SLOT_BYTES, SOCKET_BUFFER_BYTES};
 
 /// A shard's socket with its buffers. Not `Send`: it is made on the thread that uses it.
@@ -26,7 +27,18 @@ pub struct BatchSocket {
     /// Owned: made by `Box::into_raw`, freed in `drop`.
     arena: NonNull<Arena>,
     received: usize,
+    queue: [Queued; BATCH_MESSAGES],
     queued: usize,
+    trains: Trains,
+    /// Whether the kernel segments for this socket; false for good once it refused to.
+    segments: bool,
+}
+
+/// A reply to be sent.
+#[derive(Clone, Copy, Default)]
+struct Queued {
+    index: u8,
+    len: u16,
 }
 
 /// What the kernel reads and writes. The headers and parts point into the other fields.
@@ -38,6 +50,14 @@ struct Arena {
     replies: [[u8; MAX_DATAGRAM]; BATCH_MESSAGES],
     outgoing_parts: [libc::iovec; BATCH_MESSAGES],
     outgoing: [libc::mmsghdr; BATCH_MESSAGES],
+    controls: [SegmentSize; BATCH_MESSAGES],
+}
+
+/// The control message that asks for segments of `size` bytes (udp(7), UDP_SEGMENT).
+#[repr(C)]
+struct SegmentSize {
+    header: libc::cmsghdr,
+    size: u16,
 }
 
 /// What the kernel granted and offers.
@@ -106,11 +126,36 @@ fn bind_one(address: SocketAddr, shares_port: bool) -> io::Result<Socket> {
         // A wildcard IPv6 address then serves IPv4 as well, as people expect.
         socket.set_only_v6(false)?;
     }
+    // The longest reply is below every path's MTU but the most exotic, so it is never to be
+    // fragmented; a kernel that knows this need not draw an identification for each (RFC 6864).
+    // It is a matter of speed: a socket without it serves as well.
+    let _ = never_fragment(&socket);
     // The kernel grants what its limits allow; see `Granted`.
     socket.set_recv_buffer_size(SOCKET_BUFFER_BYTES)?;
     socket.set_send_buffer_size(SOCKET_BUFFER_BYTES)?;
     socket.bind(&address.into())?;
     Ok(socket)
+}
+
+/// Sets DF on every IPv4 datagram, whatever the path's MTU is said to be (ip(7),
+/// IP_PMTUDISC_PROBE). An IPv6 socket has it for the IPv4 peers that it serves as well.
+fn never_fragment(socket: &Socket) -> io::Result<()> {
+    let probe: libc::c_int = libc::IP_PMTUDISC_PROBE;
+    // SAFETY: setsockopt(2) reads one c_int from the pointer, which is live.
+    let failed = unsafe {
+        libc::setsockopt(
+            socket.as_raw_fd(),
+            libc::IPPROTO_IP,
+            libc::IP_MTU_DISCOVER,
+            ptr::from_ref(&probe).cast(),
+            size_of_val(&probe) as libc::socklen_t,
+        )
+    };
+    if failed == 0 {
+        Ok(())
+    } else {
+        Err(io::Error::last_os_error())
+    }
 }
 
 /// Attaches `shard = lane byte mod shards` to the reuseport group.
@@ -171,32 +216,26 @@ impl BatchSocket {
                     iov_base: (&raw mut (*at).slots[i]).cast(),
                     iov_len: RECEIVE_SLOT_BYTES,
                 };
-                (*at).outgoing_parts[i] = libc::iovec {
-                    iov_base: (&raw mut (*at).replies[i]).cast(),
-                    iov_len: MAX_DATAGRAM,
-                };
-                for (header, part) in [
-                    (
-                        &raw mut (*at).incoming[i].msg_hdr,
-                        &raw mut (*at).incoming_parts[i],
-                    ),
-                    (
-                        &raw mut (*at).outgoing[i].msg_hdr,
-                        &raw mut (*at).outgoing_parts[i],
-                    ),
-                ] {
-                    (*header).msg_name = (&raw mut (*at).peers[i]).cast();
-                    (*header).msg_namelen = PEER_LEN;
-                    (*header).msg_iov = part;
-                    (*header).msg_iovlen = 1;
-                }
+                let header = &raw mut (*at).incoming[i].msg_hdr;
+                (*header).msg_name = (&raw mut (*at).peers[i]).cast();
+                (*header).msg_namelen = PEER_LEN;
+                (*header).msg_iov = &raw mut (*at).incoming_parts[i];
+                (*header).msg_iovlen = 1;
+                // What of an outgoing header depends on its train is written by `load`.
+                let control = &raw mut (*at).controls[i].header;
+                (*control).cmsg_len = SEGMENT_SIZE_LEN as _;
+                (*control).cmsg_level = libc::SOL_UDP;
+                (*control).cmsg_type = libc::UDP_SEGMENT;
             }
         }
         Self {
             socket,
             arena,
             received: 0,
+            queue: [Queued::default(); BATCH_MESSAGES],
             queued: 0,
+            trains: Trains::new(),
+            segments: true,
         }
     }
 
@@ -263,38 +302,31 @@ impl BatchSocket {
     #[inline]
     pub fn queue(&mut self, index: usize, len: usize) {
         assert!(index < self.received && self.queued < self.received && len <= MAX_DATAGRAM);
-        let at = self.arena.as_ptr();
-        // SAFETY: the arena is live and nobody refers into it (`&mut self`); both indexes are
-        // below the batch size (asserted), places are taken without making references, and the
-        // addresses stay within the arena with lengths that fit their fields.
-        unsafe {
-            (*at).outgoing_parts[self.queued] = libc::iovec {
-                iov_base: (&raw mut (*at).replies[index]).cast(),
-                iov_len: len,
-            };
-            let namelen = (*at).incoming[index].msg_hdr.msg_namelen;
-            let header = &raw mut (*at).outgoing[self.queued].msg_hdr;
-            (*header).msg_name = (&raw mut (*at).peers[index]).cast();
-            (*header).msg_namelen = namelen;
-        }
+        self.queue[self.queued] = Queued {
+            index: index as u8,
+            len: len as u16,
+        };
         self.queued += 1;
     }
 
     /// Sends what is queued; tells how many replies the kernel did not take.
     ///
-    /// A reply that cannot be sent is given up: its client asks again, free of charge.
+    /// Replies of one length to one peer go as one message that the kernel cuts up. A reply
+    /// that cannot be sent is given up: its client asks again, free of charge.
     #[inline]
     pub fn send(&mut self) -> usize {
-        // SAFETY: the arena is live, and `&mut self` makes this the only reference into
-        // `outgoing`.
-        let outgoing = unsafe { &mut (*self.arena.as_ptr()).outgoing };
+        self.arrange();
         let mut next = 0;
         let mut failed = 0;
-        while next < self.queued {
-            let rest = &mut outgoing[next..self.queued];
-            // SAFETY: sendmmsg(2): `msgvec` points to `vlen` headers whose names and iovecs point
-            // into other fields of the live arena (set in `new` and `queue`), with lengths within
-            // them; the kernel reads those only, and writes `msg_len` of each header.
+        let trains = self.trains.len();
+        self.load();
+        while next < trains {
+            // SAFETY: the arena is live, and `&mut self` makes this the only reference into
+            // `outgoing`.
+            let rest = unsafe { &mut (&mut (*self.arena.as_ptr()).outgoing)[next..trains] };
+            // SAFETY: sendmmsg(2): `msgvec` points to `vlen` headers whose names, iovecs and
+            // controls point into other fields of the live arena (set in `load`), with lengths
+            // within them; the kernel reads those only, and writes `msg_len` of each header.
             let sent = unsafe {
                 libc::sendmmsg(
                     self.socket.as_raw_fd(),
@@ -307,12 +339,28 @@ impl BatchSocket {
                 next += sent as usize;
                 continue;
             }
-            match io::Error::last_os_error().kind() {
+            let error = io::Error::last_os_error();
+            let count = self.trains.get(next).len();
+            match error.kind() {
                 io::ErrorKind::Interrupted => {}
                 // The send buffer is full: waiting for it would stop the whole shard.
                 io::ErrorKind::WouldBlock => {
-                    failed += self.queued - next;
+                    failed += (next..trains)
+                        .map(|train| self.trains.get(train).len())
+                        .sum::<usize>();
                     break;
+                }
+                _ if count > 1 => {
+                    // A device that cannot checksum refuses segments (EIO), an old kernel does not
+                    // know them (EINVAL): neither will ever take them.
+                    if matches!(
+                        error.raw_os_error(),
+                        Some(libc::EIO | libc::EINVAL | libc::EOPNOTSUPP)
+                    ) {
+                        self.segments = false;
+                    }
+                    failed += self.send_apart(next);
+                    next += 1;
                 }
                 // This one cannot be sent (no route, a forbidden port); the next may.
                 _ => {
@@ -322,6 +370,85 @@ impl BatchSocket {
             }
         }
         self.queued = 0;
+        failed
+    }
+
+    /// Finds the queued replies that go to one peer.
+    fn arrange(&mut self) {
+        if !self.segments || self.queued < 2 {
+            self.trains.single(self.queued);
+            return;
+        }
+        let mut replies = [([0; _], 0); BATCH_MESSAGES];
+        for (reply, queued) in replies.iter_mut().zip(&self.queue[..self.queued]) {
+            // SAFETY: the arena is live and nobody writes to it (`&mut self`); `peers` has an
+            // address for every received datagram (asserted in `queue`), a `sockaddr_storage` is
+            // longer than a `Peer`, and all its bytes were written (zeros, then the kernel's).
+            let peer = unsafe {
+                (&raw const (*self.arena.as_ptr()).peers[usize::from(queued.index)])
+                    .cast::<Peer>()
+                    .read()
+            };
+            *reply = (peer, queued.len);
+        }
+        self.trains.arrange(&replies[..self.queued]);
+    }
+
+    /// Points the outgoing headers at the trains.
+    fn load(&mut self) {
+        let at = self.arena.as_ptr();
+        let mut part = 0;
+        for train in 0..self.trains.len() {
+            let members = self.trains.get(train);
+            let Queued { index, len } = self.queue[usize::from(members[0])];
+            // SAFETY: the arena is live and nobody refers into it (`&mut self`). Trains hold every
+            // queued reply once, so there are at most BATCH_MESSAGES headers and parts; indexes
+            // were asserted in `queue`. Places are taken without making references, and the
+            // addresses stay within the arena with lengths that fit their fields.
+            unsafe {
+                let header = &raw mut (*at).outgoing[train].msg_hdr;
+                (*header).msg_name = (&raw mut (*at).peers[usize::from(index)]).cast();
+                (*header).msg_namelen = (*at).incoming[usize::from(index)].msg_hdr.msg_namelen;
+                (*header).msg_iov = &raw mut (*at).outgoing_parts[part];
+                (*header).msg_iovlen = members.len() as _;
+                if members.len() > 1 {
+                    (*at).controls[train].size = len;
+                    (*header).msg_control = (&raw mut (*at).controls[train]).cast();
+                    (*header).msg_controllen = size_of::<SegmentSize>() as _;
+                } else {
+                    (*header).msg_control = ptr::null_mut();
+                    (*header).msg_controllen = 0;
+                }
+                for member in members {
+                    let Queued { index, len } = self.queue[usize::from(*member)];
+                    (*at).outgoing_parts[part] = libc::iovec {
+                        iov_base: (&raw mut (*at).replies[usize::from(index)]).cast(),
+                        iov_len: usize::from(len),
+                    };
+                    part += 1;
+                }
+            }
+        }
+    }
+
+    /// Sends the replies of a train one by one; tells how many the kernel did not take.
+    fn send_apart(&mut self, train: usize) -> usize {
+        let at = self.arena.as_ptr();
+        let mut failed = 0;
+        for part in 0..self.trains.get(train).len() {
+            // SAFETY: the arena is live; the header was set in `load`, and its `msg_iov` points to
+            // as many parts as the train has members. The copy refers to one of them.
+            let mut header = unsafe { (*at).outgoing[train].msg_hdr };
+            header.msg_iov = header.msg_iov.wrapping_add(part);
+            header.msg_iovlen = 1;
+            header.msg_control = ptr::null_mut();
+            header.msg_controllen = 0;
+            // SAFETY: sendmsg(2) reads the header and what it points to, all of it in the live
+            // arena with lengths within its fields.
+            let sent =
+                unsafe { libc::sendmsg(self.socket.as_raw_fd(), &raw const header, libc::MSG_DONTWAIT) };
+            failed += usize::from(sent < 0);
+        }
         failed
     }
 
@@ -391,6 +518,14 @@ impl std::fmt::Debug for BatchSocket {
 }
 
 const PEER_LEN: libc::socklen_t = size_of::<libc::sockaddr_storage>() as libc::socklen_t;
+/// Length of the control message without its padding (cmsg(3), CMSG_LEN).
+const SEGMENT_SIZE_LEN: usize = size_of::<libc::cmsghdr>() + size_of::<u16>();
+
+const _: () = assert!(
+    std::mem::offset_of!(SegmentSize, size) == size_of::<libc::cmsghdr>()
+        && size_of::<SegmentSize>().is_multiple_of(align_of::<libc::cmsghdr>())
+        && size_of::<Peer>() <= size_of::<libc::sockaddr_storage>()
+);
 
 #[cfg(test)]
 mod tests {
@@ -466,6 +601,79 @@ mod tests {
         assert_eq!(refused.kind(), io::ErrorKind::AddrInUse);
         drop(group);
         bind_group(bound, 2).expect("free again");
+    }
+
+    #[test]
+    fn replies_to_one_peer_come_whole_and_in_order_with_and_without_segments() {
+        for segments in [true, false] {
+            let (mut socket, client) = pair("[::1]:0");
+            socket.segments = segments;
+            let other = UdpSocket::bind("[::1]:0").expect("bound");
+            other
+                .connect(client.peer_addr().expect("connected"))
+                .expect("connected");
+            for i in 0..60_u8 {
+                let sender = if i % 3 == 0 { &other } else { &client };
+                sender.send(&vec![i; 48 + 32 * usize::from(i % 2)]).expect("sent");
+            }
+            receive_all(&mut socket, 60, |socket, count| {
+                for i in 0..count {
+                    let (datagram, reply) = socket.exchange(i);
+                    let len = datagram.len();
+                    reply[..len].copy_from_slice(datagram);
+                    socket.queue(i, len);
+                }
+                assert_eq!(socket.send(), 0);
+            });
+            let (mut buffer, mut seen) = ([0; 128], Vec::new());
+            for (receiver, count) in [(&other, 20), (&client, 40)] {
+                receiver
+                    .set_read_timeout(Some(Duration::from_secs(5)))
+                    .expect("timeout");
+                let mut of_length = [vec![], vec![]];
+                for _ in 0..count {
+                    let len = receiver.recv(&mut buffer).expect("answered");
+                    let i = buffer[0];
+                    assert_eq!(buffer[..len], vec![i; 48 + 32 * usize::from(i % 2)]);
+                    of_length[usize::from(i % 2)].push(i);
+                    seen.push(i);
+                }
+                assert!(
+                    of_length.iter().all(|replies| replies.is_sorted()),
+                    "{of_length:?}"
+                );
+            }
+            seen.sort_unstable();
+            assert_eq!(seen, (0..60).collect::<Vec<_>>());
+        }
+    }
+
+    #[test]
+    fn a_train_that_the_kernel_refuses_is_sent_apart() {
+        let (mut socket, client) = pair("127.0.0.1:0");
+        for i in 0..8_u8 {
+            client.send(&[i; 80]).expect("sent");
+        }
+        receive_all(&mut socket, 8, |socket, count| {
+            for i in 0..count {
+                let (datagram, reply) = socket.exchange(i);
+                let len = datagram.len();
+                reply[..len].copy_from_slice(datagram);
+                socket.queue(i, len);
+            }
+            socket.arrange();
+            socket.load();
+            let trains = socket.trains.len();
+            assert_eq!(
+                (0..trains).map(|train| socket.send_apart(train)).sum::<usize>(),
+                0
+            );
+        });
+        let mut buffer = [0; 128];
+        for i in 0..8_u8 {
+            assert_eq!(client.recv(&mut buffer).ok(), Some(80));
+            assert_eq!(buffer[..80], [i; 80]);
+        }
     }
 
     #[test]

@@ -10,13 +10,14 @@
 //! the ledger answers. The crash-safe journal takes this file's place with the same
 //! interface: [`Meter::request`], [`Meter::symbol`], [`Meter::close`].
 
+use std::hint::black_box;
 use std::sync::Arc;
 
 use crossbeam_queue::ArrayQueue;
 use trinity_protocol::{Code, KeyId, PriceStatus};
 
 use super::prices::SymbolIndex;
-use crate::limits::{METER_PAGES, METER_REQUEST_ROWS, METER_SYMBOL_ROWS};
+use crate::limits::{METER_PAGES, METER_REQUEST_ROWS, METER_SYMBOL_ROWS, METER_SYMBOLS_WAITING};
 
 /// How a request came.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -77,6 +78,8 @@ pub struct UsagePage {
 #[derive(Debug)]
 pub struct Meter {
     page: Box<UsagePage>,
+    /// Entries not yet on the page; see [`UsagePage::count_all`].
+    waiting: Vec<Entry>,
     full: Arc<ArrayQueue<Box<UsagePage>>>,
     empty: Arc<ArrayQueue<Box<UsagePage>>>,
 }
@@ -86,6 +89,15 @@ pub struct Meter {
 pub struct MeterPages {
     full: Arc<ArrayQueue<Box<UsagePage>>>,
     empty: Arc<ArrayQueue<Box<UsagePage>>>,
+}
+
+/// An entry to be counted.
+#[derive(Clone, Copy, Debug)]
+struct Entry {
+    key_id: KeyId,
+    symbol: Option<SymbolIndex>,
+    second: u32,
+    status: PriceStatus,
 }
 
 /// A request row's place in the current page; see [`Meter::latency`].
@@ -170,31 +182,57 @@ impl UsagePage {
         Some(RowIndex(row))
     }
 
-    fn symbol(
-        &mut self,
-        key_id: KeyId,
-        symbol: Option<SymbolIndex>,
-        second: u32,
-        status: PriceStatus,
-    ) -> bool {
-        let number = symbol.map_or(u64::from(u32::MAX), |s| u64::from(s.0));
-        let hash = spread(key_id.0, number << 32 | u64::from(second) ^ (status as u64) << 29);
-        let rows = &self.symbols;
-        let same = |row: u32| {
-            let row = &rows[row as usize];
-            (row.key_id, row.symbol, row.second, row.status) == (key_id, symbol, second, status)
+    /// Counts entries of many keys and symbols. Their rows lie all over the page and are
+    /// seldom in the cache, so they are looked up side by side: each pass makes accesses that
+    /// do not wait for one another.
+    fn count_all(&mut self, entries: &[Entry]) {
+        let mut places = [0; METER_SYMBOLS_WAITING];
+        let mask = self.symbol_places.len() - 1;
+        for (place, entry) in places.iter_mut().zip(entries) {
+            *place = self.symbol_places[entry.hash() as usize & mask];
+        }
+        let mut touched = 0;
+        for place in &places[..entries.len()] {
+            let row = row_of(*place).and_then(|row| self.symbols.get(row as usize));
+            touched ^= row.map_or(0, |row| row.entries);
+        }
+        // Nobody wants the sum; the rows are in the cache now.
+        black_box(touched);
+        for (place, entry) in places.iter().zip(entries) {
+            let row = row_of(*place).and_then(|row| self.symbols.get_mut(row as usize));
+            match row {
+                Some(row) if entry.is_of(row) => row.entries += 1,
+                _ => self.count(entry),
+            }
+        }
+    }
+
+    /// Counts one entry. With no row left it is folded into the key's row for "other" symbols,
+    /// and if that is not there either, into a bare number.
+    fn count(&mut self, entry: &Entry) {
+        let other = Entry {
+            symbol: None,
+            ..*entry
         };
-        let place = find(&self.symbol_places, hash, same);
+        if !self.symbol(entry) && !self.symbol(&other) {
+            self.lost_detail += 1;
+        }
+    }
+
+    fn symbol(&mut self, entry: &Entry) -> bool {
+        let hash = entry.hash();
+        let rows = &self.symbols;
+        let place = find(&self.symbol_places, hash, |row| entry.is_of(&rows[row as usize]));
         let row = match row_of(self.symbol_places[place]) {
             Some(row) => row,
             None if self.symbols.len() == METER_SYMBOL_ROWS => return false,
             None => {
                 let row = self.symbols.len() as u32;
                 self.symbols.push(SymbolRow {
-                    key_id,
-                    symbol,
-                    second,
-                    status,
+                    key_id: entry.key_id,
+                    symbol: entry.symbol,
+                    second: entry.second,
+                    status: entry.status,
                     entries: 0,
                 });
                 self.symbol_places[place] = tag_of(hash) | (row + 1);
@@ -203,6 +241,21 @@ impl UsagePage {
         };
         self.symbols[row as usize].entries += 1;
         true
+    }
+}
+
+impl Entry {
+    fn hash(&self) -> u64 {
+        let number = self.symbol.map_or(u64::from(u32::MAX), |s| u64::from(s.0));
+        spread(
+            self.key_id.0,
+            number << 32 | u64::from(self.second) ^ (self.status as u64) << 29,
+        )
+    }
+
+    fn is_of(&self, row: &SymbolRow) -> bool {
+        (row.key_id, row.symbol, row.second, row.status)
+            == (self.key_id, self.symbol, self.second, self.status)
     }
 }
 
@@ -218,6 +271,7 @@ impl Meter {
         }
         let meter = Self {
             page: Box::new(UsagePage::new()),
+            waiting: Vec::with_capacity(METER_SYMBOLS_WAITING),
             full: Arc::clone(&pages.full),
             empty: Arc::clone(&pages.empty),
         };
@@ -258,16 +312,26 @@ impl Meter {
     /// request itself is counted all the same.
     #[inline]
     pub fn symbol(&mut self, key_id: KeyId, symbol: Option<SymbolIndex>, second: u32, status: PriceStatus) {
-        if !self.page.symbol(key_id, symbol, second, status)
-            && !self.page.symbol(key_id, None, second, status)
-        {
-            self.page.lost_detail += 1;
+        self.waiting.push(Entry {
+            key_id,
+            symbol,
+            second,
+            status,
+        });
+        if self.waiting.len() == METER_SYMBOLS_WAITING {
+            self.count_waiting();
         }
+    }
+
+    /// Requests that were counted but not handed over yet.
+    pub fn pending(&self) -> u64 {
+        self.page.requests.iter().map(|row| row.count).sum()
     }
 
     /// Hands the page to the control plane, if it holds anything and an empty one is there.
     /// Tells whether it did; if not, counting goes on in the same page.
     pub fn close(&mut self) -> bool {
+        self.count_waiting();
         if self.page.is_empty() {
             return false;
         }
@@ -279,6 +343,11 @@ impl Meter {
         let refused = self.full.push(closed);
         debug_assert!(refused.is_ok(), "more pages than places");
         true
+    }
+
+    fn count_waiting(&mut self) {
+        self.page.count_all(&self.waiting);
+        self.waiting.clear();
     }
 }
 
@@ -430,6 +499,28 @@ mod tests {
         let kept: u64 = page.symbols().iter().map(|r| r.entries).sum();
         assert_eq!(kept + page.lost_detail(), entries + 2);
         assert_eq!(page.lost_detail(), 1, "key 2 had no row to fold into");
+    }
+
+    #[test]
+    fn every_entry_is_counted_in_its_own_row() {
+        let (mut meter, pages) = Meter::new();
+        let mut expected = BTreeMap::new();
+        for i in 0..20_011_u64 {
+            let (key, symbol) = (KeyId(1 + i % 37), SymbolIndex((i % 53) as u32));
+            let (second, status) = (100 + (i % 3) as u32, PriceStatus::ALL[(i % 2) as usize]);
+            meter.symbol(key, Some(symbol), second, status);
+            *expected
+                .entry((key, Some(symbol), second, status))
+                .or_insert(0_u64) += 1;
+        }
+        assert!(meter.close());
+        let page = pages.take().expect("closed");
+        let rows = page.symbols().iter();
+        let counted: BTreeMap<_, _> = rows
+            .map(|r| ((r.key_id, r.symbol, r.second, r.status), r.entries))
+            .collect();
+        assert_eq!(counted, expected);
+        assert_eq!(page.symbols().len(), expected.len(), "one row each");
     }
 
     #[test]

@@ -8,9 +8,10 @@ use trinity_beast::shard::driver::DriverKind;
 use trinity_beast::shard::socket::Granted;
 use trinity_protocol::Code;
 
-use crate::load::{Load, Plan, Tally};
+use crate::load::{Load, Plan};
 use crate::machine::Machine;
 use crate::stats::Spread;
+use crate::tally::Tally;
 use crate::target::{Account, Side};
 
 /// A serving thread that was on its CPU, or waited for it, for at least this share of the
