@@ -12,8 +12,9 @@ use trinity_beast::market::decimal::Decimal;
 use trinity_beast::market::{AggregatedPrice, MarketEngine, MarketId, Quote, SymbolId, SymbolTable};
 use trinity_protocol::PriceStatus;
 
-const MARKETS: [(&str, &str); 8] = [
+const MARKETS: [(&str, &str); 9] = [
     ("coinbase", "BTC-USD"),
+    ("coinbase", "BTC-USDT"),
     ("kraken", "XBT/USD"),
     ("bitstamp", "btcusd"),
     ("binance-us", "BTCUSDT"),
@@ -39,31 +40,31 @@ fn play(table: &Arc<SymbolTable>, ticks: &[Vec<Quote>]) -> Vec<(SymbolId, Aggreg
     published
 }
 
-/// Ticks a second apart, each with at most one quote of a market, and the same shuffled.
+/// Ticks seconds apart, each with at most one quote of a market (of two, the later must win), and
+/// the same shuffled. Some venues' clocks lag, so that votes also end one by one.
 fn ticks_and_shuffled() -> impl Strategy<Value = (Vec<Vec<Quote>>, Vec<Vec<Quote>>)> {
-    let tick = proptest::collection::vec(proptest::option::of(19_000_i64..21_000), MARKETS.len());
-    proptest::collection::vec(tick, 1..30).prop_perturb(|ticks, mut rng| {
+    let lag_ms = proptest::option::of(0_u64..15_000);
+    let quote = (19_000_i64..21_000, lag_ms);
+    let tick = proptest::collection::vec(proptest::option::of(quote), MARKETS.len());
+    let pause_ms = prop_oneof![9 => Just(1_000_u64), 1 => 5_000_u64..20_000];
+    proptest::collection::vec((pause_ms, tick), 1..30).prop_perturb(|ticks, mut rng| {
         let market = TestMarket::new();
+        let mut now_ms = 0;
         let ticks: Vec<Vec<Quote>> = ticks
             .iter()
-            .enumerate()
-            .map(|(second, prices)| {
+            .map(|(pause_ms, quotes)| {
+                now_ms += pause_ms;
                 MARKETS
                     .iter()
-                    .zip(prices)
-                    .filter_map(|((venue, spelling), price)| {
-                        let exponent = if spelling.starts_with("BTC")
-                            || spelling.starts_with("XBT")
-                            || *spelling == "btcusd"
-                        {
-                            0
-                        } else {
-                            -4
-                        };
-                        let last = Some(Decimal::new((*price)?, exponent));
+                    .zip(quotes)
+                    .filter_map(|((venue, spelling), quote)| {
+                        let (price, lag_ms) = (*quote)?;
+                        let exponent = if spelling.starts_with("USD") { -4 } else { 0 };
+                        let blank = market.blank(now_ms, venue, spelling);
                         Some(Quote {
-                            last,
-                            ..market.blank(second as u64 * 1_000, venue, spelling)
+                            last: Some(Decimal::new(price, exponent)),
+                            venue_time_ns: lag_ms.map(|lag_ms| blank.receive_time_ns - lag_ms * 1_000_000),
+                            ..blank
                         })
                     })
                     .collect()
@@ -174,6 +175,93 @@ proptest! {
         let kept = || good.iter().enumerate().filter(|(i, _)| *i != wild).map(|(_, cents)| cents * 1_000_000);
         prop_assert!(kept().min() <= Some(price.mantissa) && Some(price.mantissa) <= kept().max());
     }
+}
+
+/// Plays the quotes of one instant in the order given and in reverse.
+fn in_either_order(quotes: &[Quote], begin: impl Fn() -> TestMarket, check: impl Fn(TestMarket)) {
+    let reversed: Vec<_> = quotes.iter().rev().copied().collect();
+    for quotes in [quotes, &reversed] {
+        let mut market = begin();
+        for quote in quotes {
+            market.engine.on_quote(quote).expect("a good quote");
+        }
+        check(market);
+    }
+}
+
+#[test]
+fn a_quote_that_waited_for_its_rate_confirms_no_jump_of_its_own_instant_in_any_order() {
+    let begin = || {
+        let mut market = TestMarket::new();
+        for (venue, spelling) in [("coinbase", "BTC-USD"), ("kraken", "BTC/USD")] {
+            market.last(0, venue, spelling, "20000").expect("a good quote");
+        }
+        market.tick(0);
+        market
+    };
+    let last = |venue, spelling| Quote {
+        last: Some(decimal("22000")),
+        ..TestMarket::new().blank(1_000, venue, spelling)
+    };
+    // The third quote has no rate yet, so it has no part in the jump that is held.
+    let jump = [
+        last("coinbase", "BTC-USD"),
+        last("kraken", "BTC/USD"),
+        last("binance", "BTCUSDT"),
+    ];
+    in_either_order(&jump, begin, |mut market| {
+        assert_eq!(market.price_at(1_000, "BTC-USD").status, PriceStatus::Held);
+        for (venue, spelling) in [("coinbase", "USDT-USD"), ("kraken", "USDT/USD")] {
+            market.last(2_000, venue, spelling, "1").expect("a good quote");
+        }
+        let held = market.price_at(2_000, "BTC-USD");
+        assert!(market.explain_venue("BTC-USD", "binance").disposition.is_used());
+        assert_eq!(
+            (held.status, held.mantissa),
+            (PriceStatus::Held, 2_000_000_000_000)
+        );
+        market
+            .last(3_000, "binance", "BTCUSDT", "22000")
+            .expect("a good quote");
+        assert_eq!(market.price_at(3_000, "BTC-USD").status, PriceStatus::Live);
+    });
+}
+
+#[test]
+fn two_markets_of_a_venue_pay_one_instant_of_its_probation_once_in_any_order() {
+    let begin = || {
+        let mut market = TestMarket::new();
+        for (venue, spelling, price) in [
+            ("coinbase", "USDT-USD", "1"),
+            ("kraken", "USDT/USD", "1"),
+            ("kraken", "BTC/USD", "20000"),
+            ("bitstamp", "btcusd", "20001"),
+            ("coinbase", "BTC-USD", "30000"),
+        ] {
+            market.last(0, venue, spelling, price).expect("a good quote");
+        }
+        market.tick(0);
+        assert_eq!(market.explain_venue("BTC-USD", "coinbase").probation_left, 3);
+        market
+    };
+    let good = |spelling| Quote {
+        last: Some(decimal("20000")),
+        ..TestMarket::new().blank(1_000, "coinbase", spelling)
+    };
+    // By the venue's clock the direct quote is nearly too old; the other one then takes its place.
+    let direct = Quote {
+        venue_time_ns: Some(ns(1_000) - 14_000 * 1_000_000),
+        ..good("BTC-USD")
+    };
+    in_either_order(&[direct, good("BTC-USDT")], begin, |mut market| {
+        market.tick(1_000);
+        let part = market.explain_venue("BTC-USD", "coinbase");
+        assert_eq!((part.rate, part.probation_left), (None, 2));
+        market.tick(3_000);
+        let part = market.explain_venue("BTC-USD", "coinbase");
+        assert!(part.rate.is_some(), "the direct quote is too old");
+        assert_eq!(part.probation_left, 2);
+    });
 }
 
 #[test]

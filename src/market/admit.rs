@@ -14,8 +14,8 @@ pub(super) struct MarketState {
     /// Book and trade updates count apart: venues number them apart.
     book: Heard,
     trade: Heard,
-    /// Rises with every quote taken, over all markets.
-    pub version: u64,
+    /// Number of the first tick that sees the last quote; quotes of one tick are equally new.
+    pub tick: u64,
     pub last_reject: Option<RejectReason>,
 }
 

@@ -3,7 +3,8 @@
 //! [`super::aggregate`] holds the arithmetic of one instant; this file holds the memory it
 //! needs: the last quote of every market, who is on probation, the last good price, the
 //! candidate that waits for confirmation, and when each age limit strikes next. It is pure: the
-//! same quotes and ticks in the same order give the same bytes.
+//! same quotes and ticks in the same order give the same bytes, and between two ticks the order
+//! of quotes of different markets does not matter either.
 
 use std::sync::Arc;
 
@@ -31,8 +32,9 @@ pub struct MarketEngine {
     dirty: Vec<u64>,
     /// No age limit strikes before this.
     next_check_ns: u64,
-    /// Rises with every quote taken.
-    version: u64,
+    /// Number of the tick to come, from 1: the age of a quote among others. All that arrive
+    /// between two ticks are of one age, so that their order cannot matter.
+    coming_tick: u64,
     /// Flags that every price of this engine bears.
     flags: PriceFlags,
     taken: Vec<u64>,
@@ -70,7 +72,7 @@ impl MarketEngine {
             position,
             dirty: vec![0; table.len().div_ceil(64)],
             next_check_ns: u64::MAX,
-            version: 0,
+            coming_tick: 1,
             flags,
             taken: vec![0; VENUES.len()],
             rejected: vec![[0; RejectReason::ALL.len()]; VENUES.len()],
@@ -96,8 +98,7 @@ impl MarketEngine {
             .and_then(|reading| state.admit(quote, reading, max_age_ns));
         match taken {
             Ok(()) => {
-                self.version += 1;
-                state.version = self.version;
+                state.tick = self.coming_tick;
                 self.taken[venue.index()] += 1;
                 for position in &self.listeners[quote.market.0 as usize] {
                     set(&mut self.dirty, *position);
@@ -133,6 +134,7 @@ impl MarketEngine {
     /// Allocates nothing. `now_ns` is on the same clock as the quotes' receive times.
     pub fn tick(&mut self, now_ns: u64, emit: &mut dyn FnMut(SymbolId, &AggregatedPrice)) {
         let table = Arc::clone(&self.table);
+        self.coming_tick += 1;
         let aged = now_ns >= self.next_check_ns;
         if aged {
             for (symbol, position) in self.symbols.iter().zip(&self.position) {

@@ -20,7 +20,7 @@ const PROBATION_QUOTES: u8 = 3;
 pub(super) struct SeatState {
     /// Quotes owed before the venue is used again; 0 when it is in good standing.
     pub probation: u8,
-    /// Version of the last quote that counted towards the return.
+    /// Tick of the last quote that counted towards the return.
     counted: u64,
     pub view: SeatView,
 }
@@ -43,7 +43,8 @@ pub(super) struct SymbolState {
     pub published: AggregatedPrice,
     good: Option<AggregatedPrice>,
     pub held: Option<i64>,
-    version: u64,
+    /// Tick of the newest quote that ever voted.
+    newest_tick: u64,
     pub next_check_ns: u64,
     pub rule: StatusRule,
     pub evaluated_ns: u64,
@@ -68,7 +69,7 @@ struct Ages {
 struct Ballot {
     vote: Vote,
     seat: usize,
-    version: u64,
+    tick: u64,
     receive_ns: u64,
     derived: bool,
 }
@@ -79,7 +80,7 @@ impl SymbolState {
             published,
             good: None,
             held: None,
-            version: 0,
+            newest_tick: 0,
             next_check_ns: u64::MAX,
             rule: StatusRule::NeverPriced,
             evaluated_ns: 0,
@@ -126,20 +127,22 @@ pub(super) fn evaluate(
         solid: false,
     }; MAX_VOTES];
     let mut n = 0;
-    let mut newest_version = 0;
+    let mut newest_tick = 0;
     for (at, (seat, seat_state)) in table.seats(id).iter().zip(seats.iter_mut()).enumerate() {
         let Some((ballot, expiry_ns)) = cast(table, spec, seat, seat_state, at, now_ns, markets, symbols)
         else {
             continue;
         };
         state.next_check_ns = state.next_check_ns.min(expiry_ns);
-        newest_version = newest_version.max(ballot.version);
+        newest_tick = newest_tick.max(ballot.tick);
         votes[n] = ballot.vote;
         ballots[n] = Some(ballot);
         n += 1;
     }
-    let is_tick = newest_version > state.version;
-    state.version = state.version.max(newest_version);
+    // Only a quote newer than all that voted before is news. A rate that moves, a venue that falls
+    // silent or a quote that finds its rate late makes another price of what was known already.
+    let is_news = newest_tick > state.newest_tick;
+    state.newest_tick = state.newest_tick.max(newest_tick);
 
     let outcome = aggregate(&votes[..n], &spec.rules());
     (state.median, state.deviation, state.limit) = (outcome.median, outcome.deviation, outcome.limit);
@@ -151,7 +154,7 @@ pub(super) fn evaluate(
                 seat,
                 outcome.fates[i],
                 outcome.within_half & (1 << i) != 0,
-                ballot.version,
+                ballot.tick,
             );
         }
         seat.view.disposition = match outcome.fates[i] {
@@ -202,12 +205,12 @@ pub(super) fn evaluate(
         && !older(good.publish_time_ns, now_ns, ages.hard_age_ns)
         && jumps(good.mantissa, mantissa, spec.jump_bps)
     {
-        let confirmed = is_tick
+        let confirmed = is_news
             && state
                 .held
                 .is_some_and(|candidate| !jumps(candidate, mantissa, spec.jump_bps));
         if !confirmed {
-            if is_tick || state.held.is_none() {
+            if is_news || state.held.is_none() {
                 state.held = Some(mantissa);
             }
             return carry(
@@ -319,7 +322,7 @@ fn cast(
                         solid,
                     },
                     seat: at,
-                    version: market.version,
+                    tick: market.tick,
                     receive_ns: market.receive_ns,
                     derived: candidate.rate.is_some(),
                 };
@@ -334,12 +337,12 @@ fn cast(
 }
 
 /// Rule 3's memory: a rejected venue owes quotes of its own within half the limit, in a row.
-fn review(seat: &mut SeatState, fate: Fate, within_half: bool, version: u64) {
+fn review(seat: &mut SeatState, fate: Fate, within_half: bool, tick: u64) {
     if matches!(fate, Fate::Outlier | Fate::BeyondCap) || (seat.probation > 0 && !within_half) {
         seat.probation = PROBATION_QUOTES;
-        seat.counted = version;
-    } else if seat.probation > 0 && version > seat.counted {
+        seat.counted = tick;
+    } else if seat.probation > 0 && tick > seat.counted {
         seat.probation -= 1;
-        seat.counted = version;
+        seat.counted = tick;
     }
 }
