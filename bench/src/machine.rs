@@ -6,7 +6,7 @@ use std::fs;
 use serde::Serialize;
 use trinity_beast::shard::driver::cpus;
 
-/// Facts that a figure means nothing without.
+/// Facts that a figure means nothing without. Those of the run itself are filled in after it.
 #[derive(Clone, Debug, Serialize)]
 pub(crate) struct Machine {
     cpu: String,
@@ -24,6 +24,13 @@ pub(crate) struct Machine {
     /// Processes and threads that wanted to run in the minute before: a quiet machine says
     /// nearly 0.
     load_average: String,
+    /// The server's drivers that were measured.
+    pub(crate) drivers: Vec<String>,
+    /// Smallest buffers granted to a serving socket, bytes as the kernel counts them.
+    pub(crate) receive_buffer_bytes: usize,
+    pub(crate) send_buffer_bytes: usize,
+    /// Datagrams that the kernel dropped at the server's sockets in all rounds.
+    pub(crate) receive_drops: u64,
 }
 
 impl Machine {
@@ -60,6 +67,10 @@ impl Machine {
                 .next()
                 .unwrap_or_default()
                 .to_owned(),
+            drivers: Vec::new(),
+            receive_buffer_bytes: 0,
+            send_buffer_bytes: 0,
+            receive_drops: 0,
         })
     }
 

@@ -176,11 +176,17 @@ impl Report {
         default_driver: DriverKind,
         drivers: &[DriverKind],
         rounds: Vec<Vec<Measurement>>,
-        machine: Machine,
+        mut machine: Machine,
         plan: Plan,
         keys: u32,
         symbols: u32,
     ) -> Self {
+        let smallest = |of: fn(&Measurement) -> usize| rounds.iter().flatten().map(of).min().unwrap_or(0);
+        machine.drivers = drivers.iter().map(ToString::to_string).collect();
+        machine.receive_buffer_bytes = smallest(|m| m.receive_buffer_bytes);
+        machine.send_buffer_bytes = smallest(|m| m.send_buffer_bytes);
+        let accounts = rounds.iter().flatten().filter_map(|m| m.account);
+        machine.receive_drops = accounts.map(|account| account.receive_drops).sum();
         let mut ratios = BTreeMap::new();
         let mut spread = BTreeMap::new();
         let mut limit = Limit::Loader;
