@@ -149,7 +149,9 @@ mod tests {
 
     proptest! {
         #[test]
-        fn every_reply_is_in_one_train_with_its_like_and_in_order(replies in proptest::collection::vec((0_u8..6, 0_u16..3), 0..=BATCH_MESSAGES)) {
+        fn every_reply_is_in_one_train_with_its_like_and_in_order(
+            replies in proptest::collection::vec((0_u8..6, 0_u16..3), 0..=BATCH_MESSAGES),
+        ) {
             let replies: Vec<_> = replies.into_iter().map(|(peer, len)| ([peer; 28], 48 + 32 * len)).collect();
             let trains = arranged(&replies);
             let mut seen: Vec<_> = trains.concat();
