@@ -13,6 +13,7 @@ const MAX_COLUMNS: usize = 120;
 /// generator's own sockets, and the test that denies io_uring to a child by seccomp.
 const UNSAFE: &[&str] = &[
     "src/shard/socket.rs",
+    "src/shard/socket/group.rs",
     "src/shard/driver/",
     "src/tables/prices.rs",
     "src/tables/meter.rs",
@@ -206,14 +207,13 @@ fn no_file_knows_the_machine_it_was_written_on() {
         concat!("/ro", "ot/"),
         concat!("/Us", "ers/"),
         concat!("/wo", "rk/"),
-        concat!("/tm", "p/wt"),
-        concat!("/tm", "p/target"),
+        concat!("/tm", "p/"),
     ];
     let mut findings = Findings::default();
     for file in files() {
         for (number, line) in lines(&file.text) {
             if homes.iter().any(|home| {
-                // A path begins there; `net/work/` does not.
+                // A path begins there, not in the middle of a word or a longer path.
                 line.match_indices(home)
                     .any(|(at, _)| !line[..at].ends_with(|c: char| c.is_alphanumeric() || ".-_/".contains(c)))
             }) {

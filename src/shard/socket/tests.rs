@@ -1,0 +1,198 @@
+use std::net::UdpSocket;
+use std::time::Duration;
+
+use super::*;
+
+fn pair(address: &str) -> (BatchSocket, UdpSocket) {
+    let (mut group, bound, _) = bind_group(address.parse().expect("address"), 1).expect("bound");
+    let client = UdpSocket::bind((bound.ip(), 0)).expect("client");
+    client.connect(bound).expect("connected");
+    client
+        .set_read_timeout(Some(Duration::from_secs(5)))
+        .expect("timeout");
+    (BatchSocket::new(group.remove(0)), client)
+}
+
+/// Receives until `wanted` datagrams came in one batch or several.
+fn receive_all(socket: &mut BatchSocket, wanted: usize, mut each: impl FnMut(&mut BatchSocket, usize)) {
+    let mut seen = 0;
+    for _ in 0..10_000 {
+        let count = socket.receive().expect("receives");
+        each(socket, count);
+        seen += count;
+        if seen == wanted {
+            return;
+        }
+        std::thread::yield_now();
+    }
+    panic!("{seen} of {wanted} datagrams came");
+}
+
+#[test]
+fn datagrams_come_whole_and_replies_go_back_to_their_senders() {
+    for address in ["127.0.0.1:0", "[::1]:0"] {
+        let (mut socket, client) = pair(address);
+        let other = UdpSocket::bind((client.local_addr().expect("bound").ip(), 0)).expect("bound");
+        other
+            .connect(client.peer_addr().expect("connected"))
+            .expect("connected");
+        other
+            .set_read_timeout(Some(Duration::from_secs(5)))
+            .expect("timeout");
+        client.send(b"first").expect("sent");
+        other.send(b"second one").expect("sent");
+        receive_all(&mut socket, 2, |socket, count| {
+            for i in 0..count {
+                let (datagram, reply) = socket.exchange(i);
+                let len = datagram.len();
+                reply[..len].copy_from_slice(datagram);
+                reply[..len].make_ascii_uppercase();
+                socket.queue(i, len);
+            }
+            assert_eq!(socket.send(), 0);
+        });
+        let mut buffer = [0; 64];
+        assert_eq!(
+            client.recv(&mut buffer).map(|n| buffer[..n].to_vec()).ok(),
+            Some(b"FIRST".to_vec())
+        );
+        assert_eq!(
+            other.recv(&mut buffer).map(|n| buffer[..n].to_vec()).ok(),
+            Some(b"SECOND ONE".to_vec())
+        );
+    }
+}
+
+#[test]
+fn a_port_that_another_server_uses_is_refused() {
+    let (group, bound, _) = bind_group("127.0.0.1:0".parse().expect("address"), 2).expect("bound");
+    let refused = bind_group(bound, 2).expect_err("taken");
+    assert_eq!(refused.kind(), io::ErrorKind::AddrInUse);
+    drop(group);
+    bind_group(bound, 2).expect("free again");
+}
+
+#[test]
+fn replies_to_one_peer_come_whole_and_in_order_with_and_without_segments() {
+    for segments in [true, false] {
+        let (mut socket, client) = pair("[::1]:0");
+        socket.segments = segments;
+        let other = UdpSocket::bind("[::1]:0").expect("bound");
+        other
+            .connect(client.peer_addr().expect("connected"))
+            .expect("connected");
+        for i in 0..60_u8 {
+            let sender = if i % 3 == 0 { &other } else { &client };
+            sender.send(&vec![i; 48 + 32 * usize::from(i % 2)]).expect("sent");
+        }
+        receive_all(&mut socket, 60, |socket, count| {
+            for i in 0..count {
+                let (datagram, reply) = socket.exchange(i);
+                let len = datagram.len();
+                reply[..len].copy_from_slice(datagram);
+                socket.queue(i, len);
+            }
+            assert_eq!(socket.send(), 0);
+        });
+        let (mut buffer, mut seen) = ([0; 128], Vec::new());
+        for (receiver, count) in [(&other, 20), (&client, 40)] {
+            receiver
+                .set_read_timeout(Some(Duration::from_secs(5)))
+                .expect("timeout");
+            let mut of_length = [vec![], vec![]];
+            for _ in 0..count {
+                let len = receiver.recv(&mut buffer).expect("answered");
+                let i = buffer[0];
+                assert_eq!(buffer[..len], vec![i; 48 + 32 * usize::from(i % 2)]);
+                of_length[usize::from(i % 2)].push(i);
+                seen.push(i);
+            }
+            assert!(
+                of_length.iter().all(|replies| replies.is_sorted()),
+                "{of_length:?}"
+            );
+        }
+        seen.sort_unstable();
+        assert_eq!(seen, (0..60).collect::<Vec<_>>());
+    }
+}
+
+#[test]
+fn a_train_that_the_kernel_refuses_is_sent_apart() {
+    let (mut socket, client) = pair("127.0.0.1:0");
+    for i in 0..8_u8 {
+        client.send(&[i; 80]).expect("sent");
+    }
+    receive_all(&mut socket, 8, |socket, count| {
+        for i in 0..count {
+            let (datagram, reply) = socket.exchange(i);
+            let len = datagram.len();
+            reply[..len].copy_from_slice(datagram);
+            socket.queue(i, len);
+        }
+        socket.arrange();
+        socket.load();
+        let trains = socket.trains.len();
+        assert_eq!(
+            (0..trains).map(|train| socket.send_apart(train)).sum::<usize>(),
+            0
+        );
+    });
+    let mut buffer = [0; 128];
+    for i in 0..8_u8 {
+        assert_eq!(client.recv(&mut buffer).ok(), Some(80));
+        assert_eq!(buffer[..80], [i; 80]);
+    }
+}
+
+#[test]
+fn an_oversized_datagram_is_longer_than_any_valid_one() {
+    let (mut socket, client) = pair("127.0.0.1:0");
+    client.send(&[b'T'; 9_000]).expect("sent");
+    receive_all(&mut socket, 1, |socket, count| {
+        if count == 1 {
+            assert_eq!(socket.exchange(0).0.len(), RECEIVE_SLOT_BYTES);
+        }
+    });
+}
+
+#[test]
+fn an_empty_socket_gives_an_empty_batch_at_once() {
+    let (mut socket, _client) = pair("127.0.0.1:0");
+    assert_eq!(socket.receive().expect("receives"), 0);
+    assert_eq!(socket.send(), 0);
+}
+
+#[test]
+fn overflow_of_the_receive_buffer_is_counted() {
+    let (socket, client) = pair("127.0.0.1:0");
+    let slots = socket.granted().expect("granted").receive_bytes / 256 + 1_000;
+    for _ in 0..slots {
+        client.send(&[0; 1_040]).expect("sent");
+    }
+    assert!(socket.drops().expect("counted") > 0);
+}
+
+#[test]
+fn the_lane_byte_picks_the_shard() {
+    let (group, bound, steering) = bind_group("127.0.0.1:0".parse().expect("address"), 3).expect("bound");
+    if let Steering::Flow(reason) = &steering {
+        eprintln!("skipped: this kernel does not steer by lane: {reason}");
+        return;
+    }
+    assert_eq!(steering, Steering::Lane);
+    let mut shards: Vec<_> = group.into_iter().map(BatchSocket::new).collect();
+    let client = UdpSocket::bind("127.0.0.1:0").expect("bound");
+    for lane in 0..30 {
+        let mut datagram = [0; 48];
+        datagram[6] = lane;
+        client.send_to(&datagram, bound).expect("sent");
+    }
+    for (index, shard) in shards.iter_mut().enumerate() {
+        receive_all(shard, 10, |shard, count| {
+            for i in 0..count {
+                assert_eq!(usize::from(shard.exchange(i).0[6]) % 3, index);
+            }
+        });
+    }
+}
