@@ -37,10 +37,15 @@ impl Web {
         keys: &Arc<ArcSwap<KeyTable>>,
         shared: &Arc<ShardShared>,
     ) -> anyhow::Result<Self> {
-        let taken = |address| format!("cannot listen on TCP {address}: is another server there?");
-        let (mut own, ops_address) = web::bind_group(config.ops, 1).with_context(|| taken(config.ops))?;
-        let (listeners, http) =
-            web::bind_group(config.http, prices.len()).with_context(|| taken(config.http))?;
+        let taken = |address, flag| {
+            format!(
+                "cannot listen on TCP {address}: is another server there? Stop it, or choose a port with {flag}"
+            )
+        };
+        let (mut own, ops_address) =
+            web::bind_group(config.ops, 1).with_context(|| taken(config.ops, "--tcp-port-ops"))?;
+        let (listeners, http) = web::bind_group(config.http, prices.len())
+            .with_context(|| taken(config.http, "--tcp-port-lpo"))?;
         let pages_of = Arc::clone(ops) as Arc<dyn OpsPages>;
         let (mut workers, mut pages) = (Vec::new(), Vec::new());
         for (index, ((listener, prices), shard)) in
