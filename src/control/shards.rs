@@ -77,8 +77,12 @@ impl Shards {
         keys: &Arc<ArcSwap<KeyTable>>,
         shared: &Arc<ShardShared>,
     ) -> anyhow::Result<Self> {
-        let (sockets, address, steering) = bind_group(address, facts.len())
-            .with_context(|| format!("cannot listen on UDP {address}: is another server there? Stop it, or choose a port with --udp-port-lpo"))?;
+        let (sockets, address, steering) = bind_group(address, facts.len()).with_context(|| {
+            format!(
+                "cannot listen on UDP {address}: is another server there? Stop it, or choose a port \
+                     with --udp-port-lpo"
+            )
+        })?;
         let (report, started) = channel();
         let mut handles = Vec::with_capacity(facts.len());
         for (index, ((socket, facts), prices)) in sockets.into_iter().zip(facts).zip(prices).enumerate() {
