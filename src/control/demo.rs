@@ -52,15 +52,18 @@ mod tests {
     use super::*;
     use crate::store::SqliteLedger;
 
+    fn runtime() -> tokio::runtime::Runtime {
+        tokio::runtime::Builder::new_current_thread()
+            .enable_all()
+            .build()
+            .expect("a runtime")
+    }
+
     #[test]
     fn the_first_start_makes_one_demo_key_and_later_ones_make_none() {
         let dir = tempfile::tempdir().expect("a directory");
         let data = DataDir::open(dir.path()).expect("free");
-        let runtime = tokio::runtime::Builder::new_current_thread()
-            .enable_all()
-            .build()
-            .expect("a runtime");
-        runtime.block_on(async {
+        runtime().block_on(async {
             let ledger = SqliteLedger::open_or_create(dir.path()).await.expect("opened");
             assert!(ensure(&ledger, &data, 1).await.expect("made"));
             let text = std::fs::read_to_string(data.demo_key_path()).expect("written");
@@ -77,11 +80,7 @@ mod tests {
     fn a_ledger_with_accounts_gets_no_demo() {
         let dir = tempfile::tempdir().expect("a directory");
         let data = DataDir::open(dir.path()).expect("free");
-        let runtime = tokio::runtime::Builder::new_current_thread()
-            .enable_all()
-            .build()
-            .expect("a runtime");
-        runtime.block_on(async {
+        runtime().block_on(async {
             let ledger = SqliteLedger::open_or_create(dir.path()).await.expect("opened");
             let new = NewAccount {
                 name: "real".into(),

@@ -241,21 +241,10 @@ impl Node {
         if self.market.join().is_err() {
             tracing::error!("the market task panicked");
         }
-        let flush = async {
-            loop {
-                let mut closed = false;
-                for meter in &mut meters {
-                    closed |= meter.close();
-                }
-                let (flushed, result) = self.usage.round().await;
-                self.ledger_writes
-                    .note(result, "the last usage is not written yet");
-                if !closed && flushed.waiting == 0 {
-                    return;
-                }
-                tokio::time::sleep(Duration::from_millis(if flushed.waiting > 0 { 100 } else { 0 })).await;
-            }
-        };
+        let ledger = &mut self.ledger_writes;
+        let flush = self.usage.drain(&mut meters, |result| {
+            ledger.note(result, "the last usage is not written yet");
+        });
         if tokio::time::timeout(LAST_FLUSH, flush).await.is_err() {
             return self.usage.unflushed() + meters.iter().map(Meter::pending).sum::<u64>();
         }

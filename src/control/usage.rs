@@ -6,11 +6,12 @@
 
 use std::collections::VecDeque;
 use std::sync::Arc;
+use std::time::Duration;
 
 use trinity_protocol::Symbol;
 
 use crate::store::{self, FlushId, Ledger, StoreError, SymbolUsageRow, UsageRow};
-use crate::tables::meter::{MeterPages, Protocol, RequestRow, SymbolRow, UsagePage};
+use crate::tables::meter::{Meter, MeterPages, Protocol, RequestRow, SymbolRow, UsagePage};
 use crate::tables::prices::SymbolNames;
 
 /// Takes pages of all meters and flushes them.
@@ -49,6 +50,9 @@ pub struct Flushed {
     /// Pages that still wait.
     pub waiting: u64,
 }
+
+/// Between two tries to write the last usage.
+const DRAIN_PAUSE: Duration = Duration::from_millis(100);
 
 impl UsageFlush {
     /// `boot` must be drawn anew at each start of the process.
@@ -95,6 +99,26 @@ impl UsageFlush {
             flushed.waiting += self.meters[index].waiting.len() as u64;
         }
         (flushed, result)
+    }
+
+    /// Flushes everything that meters without an owner still hold, trying again while the ledger
+    /// refuses; `note` is told the result of each round.
+    pub async fn drain(&mut self, meters: &mut [Meter], mut note: impl FnMut(Result<(), StoreError>)) {
+        loop {
+            for meter in &mut *meters {
+                // It stays open if no empty page is there; this round's flush brings one.
+                meter.close();
+            }
+            let (flushed, result) = self.round().await;
+            let failed = result.is_err();
+            note(result);
+            if flushed.waiting == 0 && meters.iter().all(|meter| meter.pending() == 0) {
+                return;
+            }
+            if failed {
+                tokio::time::sleep(DRAIN_PAUSE).await;
+            }
+        }
     }
 
     /// Requests that were taken from the meters but are not in the ledger.
@@ -216,7 +240,6 @@ mod tests {
 
     use super::*;
     use crate::store::SqliteLedger;
-    use crate::tables::meter::Meter;
     use crate::tables::prices::SymbolIndex;
 
     fn runtime() -> tokio::runtime::Runtime {
@@ -263,6 +286,31 @@ mod tests {
             }
             let total = ledger.usage_total(KeyId(5)).await.expect("readable");
             assert_eq!((total.charged, total.entries), (210, 420));
+        });
+    }
+
+    #[test]
+    fn the_drain_takes_what_found_no_empty_page_too() {
+        let dir = tempfile::tempdir().expect("a directory");
+        runtime().block_on(async {
+            let ledger = Arc::new(SqliteLedger::open_or_create(dir.path()).await.expect("opened"));
+            let names = SymbolNames::new(vec![], &[]).expect("none");
+            let (mut meter, pages) = Meter::new();
+            let shared: Arc<dyn Ledger> = Arc::clone(&ledger) as _;
+            let mut flush = UsageFlush::new(shared, Arc::new(names), "main".into(), 7, vec![pages]);
+            // Nobody flushed for long: all pages are full but the one that is counted in.
+            for second in 0..50 {
+                meter
+                    .request(KeyId(5), 1_700_000_000 + second, Protocol::Udp, Code::Ok)
+                    .expect("room");
+                meter.close();
+            }
+            let mut meters = [meter];
+            flush
+                .drain(&mut meters, |result| result.expect("the ledger takes it"))
+                .await;
+            assert_eq!(meters[0].pending(), 0);
+            assert_eq!(ledger.usage_total(KeyId(5)).await.expect("readable").charged, 50);
         });
     }
 

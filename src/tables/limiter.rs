@@ -123,7 +123,7 @@ impl KeyState {
             Ok(granted) => Ok(granted.or_month(month_left, month_left_ms)),
             Err(refused) => {
                 if limits.per_month != u64::MAX {
-                    self.month_used.fetch_sub(1, Ordering::Relaxed);
+                    self.give_back_month();
                 }
                 Err(Exceeded::Rate(refused))
             }
@@ -183,6 +183,15 @@ impl KeyState {
             })
             .map(|before| clamp(limits.per_month - before - 1))
             .map_err(|_| ())
+    }
+
+    /// Undoes [`Self::take_month`]. A new month may have begun since, and then there is nothing
+    /// to give back.
+    fn give_back_month(&self) {
+        let give = |used: u64| used.checked_sub(1);
+        let _ = self
+            .month_used
+            .fetch_update(Ordering::Relaxed, Ordering::Relaxed, give);
     }
 
     fn take_rate(&self, limits: &Limits, now_ns: u64) -> Result<Allowance, Allowance> {
@@ -306,6 +315,21 @@ mod tests {
         assert_eq!(state.acquire(&limits, 9 * SECOND, 9), Err(refused));
         state.set_month_used(0);
         assert!(state.acquire(&limits, 9 * SECOND, 9).is_ok());
+    }
+
+    #[test]
+    fn a_refusal_across_the_turn_of_the_month_does_not_use_the_new_month_up() {
+        let state = KeyState::default();
+        state.set_month_used(5);
+        // The control plane begins the new month between a request's taking and its giving back.
+        state.set_month_used(0);
+        state.give_back_month();
+        assert_eq!(state.month_used(), 0);
+        assert!(
+            state
+                .acquire(&Limits::new(None, None, Some(1)), SECOND, 9)
+                .is_ok()
+        );
     }
 
     #[test]
