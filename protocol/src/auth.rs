@@ -8,7 +8,7 @@ use core::fmt;
 
 use subtle::ConstantTimeEq;
 
-use crate::TAG_LEN;
+use crate::{ENTRY_LEN, HEADER_LEN, MAX_DATAGRAM, TAG_LEN, datagram_len};
 
 /// An authentication tag.
 pub type Tag = [u8; TAG_LEN];
@@ -76,6 +76,15 @@ impl fmt::Debug for MacKey {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str("MacKey(..)")
     }
+}
+
+/// Writes the tag behind a header and `count` entries; without a key it is [`UNSIGNED`].
+#[inline]
+pub(crate) fn sign<'b>(buffer: &'b mut [u8; MAX_DATAGRAM], count: usize, key: Option<&MacKey>) -> &'b [u8] {
+    let (signed, tail) = buffer.split_at_mut(HEADER_LEN + count * ENTRY_LEN);
+    let tag = key.map_or(UNSIGNED, |key| key.tag(signed));
+    tail[..TAG_LEN].copy_from_slice(&tag);
+    &buffer[..datagram_len(count)]
 }
 
 /// Both directions' keys of one API key.

@@ -4,7 +4,7 @@ use core::fmt;
 
 use zerocopy::{FromBytes, IntoBytes};
 
-use crate::auth::{MacKey, Tag, UNSIGNED};
+use crate::auth::{MacKey, Tag, UNSIGNED, sign};
 use crate::code::Code;
 use crate::kind::Kind;
 use crate::request::RequestId;
@@ -173,10 +173,7 @@ pub fn seal_reply<'b>(
         clock_ns: head.clock_ns.into(),
     };
     buffer[..HEADER_LEN].copy_from_slice(header.as_bytes());
-    let (signed, tail) = buffer.split_at_mut(HEADER_LEN + count * ENTRY_LEN);
-    let tag = key.map_or(UNSIGNED, |key| key.tag(signed));
-    tail[..TAG_LEN].copy_from_slice(&tag);
-    &buffer[..datagram_len(count)]
+    sign(buffer, count, key)
 }
 
 /// Writes a PRICE reply and signs it.

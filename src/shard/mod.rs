@@ -160,6 +160,10 @@ impl Shard {
             self.windows.sweep(self.keys.load(), now_ns);
             self.counters.sessions.set(self.windows.len() as u64);
         }
+        // A crowded page is handed over early: without room for it a request is not answered.
+        if !self.meter.has_room(BATCH_MESSAGES) {
+            self.meter.close();
+        }
         if is_due(self.close_due_ns, CLOSE_NS, now_ns) {
             self.close_due_ns = now_ns + CLOSE_NS;
             self.meter.close();
@@ -243,7 +247,41 @@ pub fn run(parts: ShardParts, kind: DriverKind, started: impl FnOnce(Granted)) -
 
 #[cfg(test)]
 mod tests {
+    use trinity_protocol::{Code, KeyId};
+
     use super::*;
+    use crate::limits::METER_REQUEST_ROWS;
+    use crate::tables::meter::Protocol;
+    use crate::tables::prices::{PriceWriter, SymbolNames};
+
+    #[test]
+    fn a_crowded_page_is_handed_over_before_its_time() {
+        let (mut sockets, _, _) =
+            socket::bind_group("127.0.0.1:0".parse().expect("an address"), 1).expect("bound");
+        let names = Arc::new(SymbolNames::new(vec![], &[]).expect("none"));
+        let (meter, pages) = Meter::new();
+        let mut shard = Shard::new(ShardParts {
+            index: 0,
+            cpu: None,
+            socket: sockets.remove(0),
+            prices: PriceWriter::new(&names, 1).1.remove(0),
+            keys: Arc::default(),
+            meter,
+            counters: Arc::default(),
+            shared: Arc::default(),
+            seed: 1,
+        });
+        shard.settle(0, 0, 1);
+        for key in 1..METER_REQUEST_ROWS as u64 {
+            let row = shard.meter.request(KeyId(key), 0, Protocol::Udp, Code::Ok);
+            assert!(row.is_some());
+        }
+        assert!(pages.take().is_none(), "its time has not come");
+        shard.settle(0, 1, 2);
+        let page = pages.take().expect("handed over");
+        assert_eq!(page.requests().len(), METER_REQUEST_ROWS - 1);
+        assert!(shard.meter.has_room(BATCH_MESSAGES));
+    }
 
     #[test]
     fn a_timer_survives_a_clock_that_is_set_back() {
