@@ -10,6 +10,10 @@
 //!
 //! Spot `bookTicker` has neither an event type nor a time; that of futures has both.
 
+mod live;
+
+pub(super) use live::{DIALECT, DIALECT_US, parse_rest};
+
 use super::json::Json;
 use super::{Ack, Book, Event, Invalid, Reason, Side, Sink, VenueError, VenueQuote, field};
 use field::TradeFields;

@@ -12,6 +12,10 @@
 //! Bitstamp has no ticker channel. The full book of `order_book_*` (top 100, sent on a change,
 //! at most a few times a second) gives bid and ask; `live_trades_*` gives the last price.
 
+mod live;
+
+pub(super) use live::{DIALECT, parse_rest};
+
 use super::json::Json;
 use super::{Ack, Book, Event, Invalid, Reason, Side, Sink, VenueError, VenueQuote, field};
 use crate::market::decimal::Decimal;

@@ -8,6 +8,10 @@
 //! | quote sequence | Exchange: `sequence`, per product. Advanced: `sequence_num`, over all channels of a connection; tickers of one frame share it |
 //! | `side` of a trade | the maker's (docs.cdp.coinbase.com: "maker order side"); turned round here |
 
+mod live;
+
+pub(super) use live::{DIALECT, parse_rest};
+
 use super::json::Json;
 use super::{Ack, Book, Event, Invalid, Reason, Side, Sink, VenueError, VenueQuote, field};
 use field::TradeFields;

@@ -19,6 +19,12 @@ pub enum Event<'f> {
     Ack(Ack<'f>),
     /// The connection is alive; nothing else.
     Heartbeat,
+    /// The venue asks for a sign of life: its words go into
+    /// [`Dialect::answer`](super::dialect::Dialect::answer).
+    Challenge {
+        /// What the answer must bear, as the venue wrote it.
+        text: &'f str,
+    },
     /// The venue tells its own state (`online`, `request_reconnect`, `serverShutdown`).
     Status {
         /// The venue's word for it.
@@ -53,7 +59,7 @@ impl Event<'_> {
             Self::Trade(_) => "trade",
             Self::Book(_) => "book",
             Self::Ack(_) => "ack",
-            Self::Heartbeat => "heartbeat",
+            Self::Heartbeat | Self::Challenge { .. } => "heartbeat",
             Self::Status { .. } => "status",
             Self::Error(_) => "error",
             Self::Request { .. } => "request",

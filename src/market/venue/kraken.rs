@@ -12,8 +12,12 @@
 //!
 //! Kraken Futures (`feed`) quotes derivatives only: its books are recognised, the rest is ignored.
 
+mod live;
+
 mod v1;
 mod v2;
+
+pub(super) use live::{DIALECT, parse_rest};
 
 use super::json::Json;
 use super::{Ack, Book, Event, Invalid, Reason, Side, Sink, VenueError};

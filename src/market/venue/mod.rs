@@ -10,15 +10,23 @@
 
 mod binance;
 mod bitstamp;
+mod bybit;
 mod coinbase;
+mod cryptocom;
+pub mod dialect;
 mod event;
 mod field;
+mod gate;
+mod gemini;
 mod json;
 mod kraken;
+mod kucoin;
+mod okx;
 pub mod time;
 
 pub use event::{Ack, Book, Event, Invalid, Reason, Side, VenueError, VenueQuote, VenueTrade};
 
+use dialect::{Admission, Dialect};
 use json::{Json, Reader};
 
 /// Longest frame that is parsed; the largest seen is a Coinbase book snapshot of 5 MB.
@@ -30,26 +38,78 @@ pub const VENUES: &[VenueSpec] = &[
         name: "coinbase",
         title: "Coinbase",
         parse: coinbase::parse,
+        rest: Some(coinbase::parse_rest),
+        dialect: Some(&coinbase::DIALECT),
     },
     VenueSpec {
         name: "kraken",
         title: "Kraken",
         parse: kraken::parse,
+        rest: Some(kraken::parse_rest),
+        dialect: Some(&kraken::DIALECT),
     },
     VenueSpec {
         name: "bitstamp",
         title: "Bitstamp",
         parse: bitstamp::parse,
+        rest: Some(bitstamp::parse_rest),
+        dialect: Some(&bitstamp::DIALECT),
     },
     VenueSpec {
         name: "binance",
         title: "Binance",
         parse: binance::parse,
+        rest: Some(binance::parse_rest),
+        dialect: Some(&binance::DIALECT),
     },
     VenueSpec {
         name: "binance-us",
         title: "Binance.US",
         parse: binance::parse,
+        rest: Some(binance::parse_rest),
+        dialect: Some(&binance::DIALECT_US),
+    },
+    VenueSpec {
+        name: "gemini",
+        title: "Gemini",
+        parse: gemini::parse,
+        rest: Some(gemini::parse_rest),
+        dialect: Some(&gemini::DIALECT),
+    },
+    VenueSpec {
+        name: "okx",
+        title: "OKX",
+        parse: okx::parse,
+        rest: Some(okx::parse_rest),
+        dialect: Some(&okx::DIALECT),
+    },
+    VenueSpec {
+        name: "cryptocom",
+        title: "Crypto.com",
+        parse: cryptocom::parse,
+        rest: Some(cryptocom::parse_rest),
+        dialect: Some(&cryptocom::DIALECT),
+    },
+    VenueSpec {
+        name: "gate",
+        title: "Gate.io",
+        parse: gate::parse,
+        rest: Some(gate::parse_rest),
+        dialect: Some(&gate::DIALECT),
+    },
+    VenueSpec {
+        name: "bybit",
+        title: "Bybit",
+        parse: bybit::parse,
+        rest: Some(bybit::parse_rest),
+        dialect: Some(&bybit::DIALECT),
+    },
+    VenueSpec {
+        name: "kucoin",
+        title: "KuCoin",
+        parse: kucoin::parse,
+        rest: Some(kucoin::parse_rest),
+        dialect: Some(&kucoin::DIALECT),
     },
 ];
 
@@ -59,6 +119,10 @@ const _: () = assert!(VENUES.len() <= u8::MAX as usize, "a venue id is one byte"
 pub type Sink<'s> = dyn FnMut(Event<'_>) + 's;
 
 type Parse = for<'f> fn(Json<'f>, &mut Sink<'_>) -> Result<(), Invalid>;
+
+/// Reads a REST answer; the instrument is the one that was asked for, as the stream spells it,
+/// or `None` where only the answer itself can say.
+type ParseRest = for<'f> fn(Json<'f>, Option<&'f str>, &mut Sink<'_>) -> Result<(), Invalid>;
 
 /// A venue: its row in [`VENUES`].
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -109,7 +173,10 @@ pub struct VenueSpec {
     pub name: &'static str,
     /// Name for people.
     pub title: &'static str,
+    /// How to converse with it; `None` for a venue that is known from recordings only.
+    pub dialect: Option<&'static Dialect>,
     parse: Parse,
+    rest: Option<ParseRest>,
 }
 
 /// Parses frames of any venue with one set of buffers.
@@ -138,6 +205,32 @@ impl Parser {
     pub fn parse(&mut self, venue: VenueId, frame: &[u8], sink: &mut Sink<'_>) -> Result<(), Invalid> {
         let parse = venue.spec().parse;
         self.reader.read(frame, |json| parse(json, sink))
+    }
+
+    /// Parses the body of a REST answer of `venue`, with the promises of [`Parser::parse`].
+    ///
+    /// `instrument` is the one that was asked for, as the stream spells it: it names the quote.
+    /// Without it the answer's own name of the instrument is taken, where it has one.
+    pub fn parse_rest(
+        &mut self,
+        venue: VenueId,
+        body: &[u8],
+        instrument: Option<&str>,
+        sink: &mut Sink<'_>,
+    ) -> Result<(), Invalid> {
+        let spec = venue.spec();
+        self.reader.read(body, |json| match spec.rest {
+            // The name lives at least as long as the call, and so does the body.
+            Some(rest) => rest(json, instrument, sink),
+            None => (spec.parse)(json, sink),
+        })
+    }
+
+    /// Reads the answer to a venue's token request.
+    pub fn parse_token(&mut self, venue: VenueId, body: &[u8], id: u64) -> Result<Admission, Invalid> {
+        let token = venue.spec().dialect.and_then(|dialect| dialect.token.as_ref());
+        let token = token.ok_or(Invalid::frame(Reason::UnknownShape))?;
+        self.reader.read(body, |json| (token.read)(json, id))
     }
 }
 
