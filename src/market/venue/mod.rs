@@ -37,6 +37,7 @@ pub const VENUES: &[VenueSpec] = &[
     VenueSpec {
         name: "coinbase",
         title: "Coinbase",
+        plain_heartbeats: &[],
         parse: coinbase::parse,
         rest: Some(coinbase::parse_rest),
         dialect: Some(&coinbase::DIALECT),
@@ -44,6 +45,7 @@ pub const VENUES: &[VenueSpec] = &[
     VenueSpec {
         name: "kraken",
         title: "Kraken",
+        plain_heartbeats: &[],
         parse: kraken::parse,
         rest: Some(kraken::parse_rest),
         dialect: Some(&kraken::DIALECT),
@@ -51,6 +53,7 @@ pub const VENUES: &[VenueSpec] = &[
     VenueSpec {
         name: "bitstamp",
         title: "Bitstamp",
+        plain_heartbeats: &[],
         parse: bitstamp::parse,
         rest: Some(bitstamp::parse_rest),
         dialect: Some(&bitstamp::DIALECT),
@@ -58,6 +61,7 @@ pub const VENUES: &[VenueSpec] = &[
     VenueSpec {
         name: "binance",
         title: "Binance",
+        plain_heartbeats: &[],
         parse: binance::parse,
         rest: Some(binance::parse_rest),
         dialect: Some(&binance::DIALECT),
@@ -65,6 +69,7 @@ pub const VENUES: &[VenueSpec] = &[
     VenueSpec {
         name: "binance-us",
         title: "Binance.US",
+        plain_heartbeats: &[],
         parse: binance::parse,
         rest: Some(binance::parse_rest),
         dialect: Some(&binance::DIALECT_US),
@@ -72,6 +77,7 @@ pub const VENUES: &[VenueSpec] = &[
     VenueSpec {
         name: "gemini",
         title: "Gemini",
+        plain_heartbeats: &[],
         parse: gemini::parse,
         rest: Some(gemini::parse_rest),
         dialect: Some(&gemini::DIALECT),
@@ -79,6 +85,7 @@ pub const VENUES: &[VenueSpec] = &[
     VenueSpec {
         name: "okx",
         title: "OKX",
+        plain_heartbeats: &["pong", "ping"],
         parse: okx::parse,
         rest: Some(okx::parse_rest),
         dialect: Some(&okx::DIALECT),
@@ -86,6 +93,7 @@ pub const VENUES: &[VenueSpec] = &[
     VenueSpec {
         name: "cryptocom",
         title: "Crypto.com",
+        plain_heartbeats: &[],
         parse: cryptocom::parse,
         rest: Some(cryptocom::parse_rest),
         dialect: Some(&cryptocom::DIALECT),
@@ -93,6 +101,7 @@ pub const VENUES: &[VenueSpec] = &[
     VenueSpec {
         name: "gate",
         title: "Gate.io",
+        plain_heartbeats: &[],
         parse: gate::parse,
         rest: Some(gate::parse_rest),
         dialect: Some(&gate::DIALECT),
@@ -100,6 +109,7 @@ pub const VENUES: &[VenueSpec] = &[
     VenueSpec {
         name: "bybit",
         title: "Bybit",
+        plain_heartbeats: &[],
         parse: bybit::parse,
         rest: Some(bybit::parse_rest),
         dialect: Some(&bybit::DIALECT),
@@ -107,6 +117,7 @@ pub const VENUES: &[VenueSpec] = &[
     VenueSpec {
         name: "kucoin",
         title: "KuCoin",
+        plain_heartbeats: &[],
         parse: kucoin::parse,
         rest: Some(kucoin::parse_rest),
         dialect: Some(&kucoin::DIALECT),
@@ -173,6 +184,8 @@ pub struct VenueSpec {
     pub name: &'static str,
     /// Name for people.
     pub title: &'static str,
+    /// Whole messages that are no JSON and only say that the connection is alive.
+    plain_heartbeats: &'static [&'static str],
     /// How to converse with it; `None` for a venue that is known from recordings only.
     pub dialect: Option<&'static Dialect>,
     parse: Parse,
@@ -203,8 +216,12 @@ impl Parser {
     /// message of a known kind in which something is wrong comes as [`Event::Invalid`], with its
     /// instrument where it has one.
     pub fn parse(&mut self, venue: VenueId, frame: &[u8], sink: &mut Sink<'_>) -> Result<(), Invalid> {
-        let parse = venue.spec().parse;
-        self.reader.read(frame, |json| parse(json, sink))
+        let spec = venue.spec();
+        if spec.plain_heartbeats.iter().any(|word| word.as_bytes() == frame) {
+            sink(Event::Heartbeat);
+            return Ok(());
+        }
+        self.reader.read(frame, |json| (spec.parse)(json, sink))
     }
 
     /// Parses the body of a REST answer of `venue`, with the promises of [`Parser::parse`].
@@ -273,7 +290,7 @@ mod tests {
         let mut parser = Parser::new();
         for venue in VenueId::all() {
             for (frame, reason) in [
-                (&b"pong"[..], Reason::NotJson),
+                (&b"pang"[..], Reason::NotJson),
                 (b"", Reason::NotJson),
                 (b"{\"event\":\"\xff\"}", Reason::NotUtf8),
                 (b"1", Reason::UnknownShape),
