@@ -62,6 +62,11 @@ pub struct SymbolSpec {
     pub dispute_bps: u32,
     /// Rates through which quotes in other currencies are converted, best first.
     pub routes: Vec<SymbolId>,
+    /// For an asset that is meant to be worth one unit of its quote currency: a price further
+    /// than this many basis points from 1 is off its peg. None for all others.
+    pub peg_bps: Option<u32>,
+    /// Whether venues' streams are asked for it; otherwise only their REST, when somebody asks.
+    pub streamed: bool,
 }
 
 /// One instrument of one venue.

@@ -77,6 +77,8 @@ impl SymbolTableBuilder {
                 jump_bps: row.jump_bps,
                 dispute_bps: row.dispute_bps,
                 routes: resolve_routes(row, &self.rows, &by_name)?,
+                peg_bps: row.peg_bps,
+                streamed: row.streamed,
             });
             for market in &row.markets {
                 let id = MarketId(markets.len() as u32);
@@ -426,6 +428,10 @@ mod tests {
             (
                 "A-USD A USD -8 0.01 1 1 2 5 5 - - mtgox=A",
                 "markets: `mtgox` is no venue; known: coinbase,",
+            ),
+            (
+                "A-USD A USD -8 0.01 1 1 2 5 5 - - @peg=0",
+                "markets: `@peg=0` is neither",
             ),
             (
                 "A-USD A USD -8 0.01 1 1 2 5 5 - - kraken=A,",

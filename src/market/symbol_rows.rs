@@ -62,6 +62,10 @@ pub(super) struct Row {
     pub dispute_bps: u32,
     pub routes: Vec<Symbol>,
     pub aliases: Vec<Symbol>,
+    /// A move of a pegged asset's price away from 1 beyond this many basis points is told.
+    pub peg_bps: Option<u32>,
+    /// Whether venues' streams are asked for it, rather than only their REST on demand.
+    pub streamed: bool,
     pub markets: Vec<MarketRow>,
 }
 
@@ -124,6 +128,7 @@ impl Line<'_> {
             );
             return Err(self.error(COLUMNS[3], problem));
         }
+        let (peg_bps, streamed) = self.attributes()?;
         let row = Row {
             source: self.source.to_owned(),
             line: self.number,
@@ -139,8 +144,11 @@ impl Line<'_> {
             dispute_bps: self.number(9, "a whole number of basis points")?,
             routes: self.names(10, MAX_ROUTES)?,
             aliases: self.names(ALIASES, MAX_ALIASES)?,
+            peg_bps,
+            streamed,
             markets: self.fields[COLUMNS.len()..]
                 .iter()
+                .filter(|text| !text.starts_with('@'))
                 .map(|text| self.market(text))
                 .collect::<Result<_, _>>()?,
         };
@@ -219,6 +227,24 @@ impl Line<'_> {
                 format!("`{text}` is not a price step of at least 10^{exponent}, such as 0.01"),
             )
         })
+    }
+
+    /// `@peg=BPS` and `@demand`, among the markets.
+    fn attributes(&self) -> Result<(Option<u32>, bool), SymbolTableError> {
+        let (mut peg_bps, mut streamed) = (None, true);
+        for text in self.fields[COLUMNS.len()..]
+            .iter()
+            .filter(|text| text.starts_with('@'))
+        {
+            match text.split_once('=') {
+                None if *text == "@demand" => streamed = false,
+                Some(("@peg", bps)) if bps.parse().is_ok_and(|bps: u32| bps > 0) => {
+                    peg_bps = bps.parse().ok()
+                }
+                _ => return Err(self.error("markets", format!("`{text}` is neither @peg=BPS nor @demand"))),
+            }
+        }
+        Ok((peg_bps, streamed))
     }
 
     /// `venue=SPELLING[,SPELLING][*1eN]`
