@@ -7,6 +7,7 @@ pub mod decimal;
 pub mod engine;
 mod evaluate;
 pub mod explain;
+pub mod feed;
 pub mod quote;
 pub mod recording;
 pub mod replay;
