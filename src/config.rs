@@ -26,6 +26,10 @@ pub struct ServeArgs {
     /// Play the recording once instead of looping
     #[arg(long, env = "REPLAY_ONCE")]
     pub once: bool,
+    /// File that says which venues a live market is fed from, and where [default: ten venues at
+    /// their own addresses]
+    #[arg(long, env = "VENUES_CONFIG", value_name = "FILE")]
+    pub venues_config: Option<PathBuf>,
     /// Directory for the ledger, the demo key and the lock
     #[arg(long, env = "DATA_DIR", default_value = "./data", value_name = "DIR")]
     pub data_dir: PathBuf,
@@ -84,8 +88,10 @@ pub enum MarketChoice {
 /// Settings that fit together.
 #[derive(Clone, Debug)]
 pub struct Config {
-    /// Where prices come from; never [`MarketChoice::Live`] in this version.
+    /// Where prices come from.
     pub market: MarketChoice,
+    /// Which venues a live market is fed from, if the operator said.
+    pub venues_config: Option<PathBuf>,
     /// How fast a recording plays.
     pub speed: Speed,
     /// Whether it starts over at its end.
@@ -111,11 +117,12 @@ pub struct Config {
 /// Why settings are refused. Every text says what to do.
 #[derive(Debug, PartialEq, Eq, thiserror::Error)]
 pub enum ConfigError {
-    /// The live market is not there yet.
-    #[error(
-        "--market live arrives with the market issue; this version serves recordings: use --market replay"
-    )]
-    LiveMarket,
+    /// Venues for a market that is not live.
+    #[error("--venues-config says where a live market is fed from: add --market live, or leave it out")]
+    VenuesOfARecording,
+    /// A speed for a market that is live.
+    #[error("--speed and --once are for recordings: a live market goes as it goes")]
+    SpeedOfALiveMarket,
     /// A setting of a later version.
     #[error(
         "{0} is set, but this version does not use it: prices come from memory and the ledger is SQLite in --data-dir. \
@@ -185,11 +192,17 @@ impl Config {
             return Err(ConfigError::SharedPort(args.tcp_port_lpo));
         }
         let market = match args.market {
-            Some(MarketChoice::Live) => return Err(ConfigError::LiveMarket),
+            Some(MarketChoice::Live) if args.speed.is_some() || args.once => {
+                return Err(ConfigError::SpeedOfALiveMarket);
+            }
             Some(market) => market,
             None if production => return Err(ConfigError::ImplicitMarket),
             None => MarketChoice::Shipped,
         };
+        let venues_config = args.venues_config.filter(|path| !path.as_os_str().is_empty());
+        if venues_config.is_some() && market != MarketChoice::Live {
+            return Err(ConfigError::VenuesOfARecording);
+        }
         let bind = args.bind.unwrap_or(IpAddr::V4(if production {
             Ipv4Addr::UNSPECIFIED
         } else {
@@ -198,6 +211,7 @@ impl Config {
         Ok(Self {
             speed: args.speed.unwrap_or_else(|| market.speed()),
             market,
+            venues_config,
             looping: !args.once,
             data_dir: args.data_dir,
             udp: SocketAddr::new(bind, args.udp_port_lpo),
@@ -273,10 +287,6 @@ mod tests {
     #[test]
     fn what_this_version_cannot_honour_is_refused_by_name() {
         assert_eq!(
-            config(&["--market", "live"]).expect_err("later"),
-            ConfigError::LiveMarket
-        );
-        assert_eq!(
             config(&["--aurora-url", "db.example"]).expect_err("later"),
             ConfigError::Reserved("AURORA_URL")
         );
@@ -289,6 +299,19 @@ mod tests {
             Err(ConfigError::Role(_))
         ));
         assert!(config(&["--server-type", "APP_SERVER"]).is_ok());
+    }
+
+    #[test]
+    fn a_live_market_takes_venues_and_no_speed() {
+        let live = config(&["--market", "live", "--venues-config", "v.toml"]).expect("fits");
+        assert_eq!((live.market, live.venues_config), (MarketChoice::Live, Some("v.toml".into())));
+        assert_eq!(
+            config(&["--venues-config", "v.toml"]).expect_err("a recording"),
+            ConfigError::VenuesOfARecording
+        );
+        for flags in [&["--market", "live", "--speed", "2"][..], &["--market", "live", "--once"]] {
+            assert_eq!(config(flags).expect_err("live"), ConfigError::SpeedOfALiveMarket);
+        }
     }
 
     #[test]

@@ -77,6 +77,28 @@ pub const HTTP_DRAIN_MS: u64 = 5_000;
 /// socket is closed over what the client still sends, milliseconds.
 pub const HTTP_LINGER_MS: u64 = 1_000;
 
+/// Longest WebSocket message taken from a venue, bytes: the largest seen is a book snapshot of
+/// 5 MB, and a frame of a venue gone mad must cost the connection, not the process.
+pub const FEED_MESSAGE_BYTES: usize = 16 << 20;
+/// Bytes a connection may have waiting to be written to a venue.
+pub const FEED_WRITE_BYTES: usize = 256 << 10;
+/// Time a connection to a venue may take to open, TLS and upgrade included, milliseconds.
+pub const FEED_CONNECT_MS: u64 = 10_000;
+/// Time a message may take to leave on a connection, milliseconds.
+pub const FEED_SEND_MS: u64 = 3_000;
+/// Longest body of a REST answer, bytes.
+pub const FEED_REST_BODY_BYTES: usize = 1 << 20;
+/// Time a REST request may take, milliseconds: beyond it even a late answer is of no use.
+pub const FEED_REST_MS: u64 = 3_000;
+/// First and longest wait before a venue is connected to again, milliseconds; full jitter.
+pub const FEED_BACKOFF_MS: (u64, u64) = (250, 10_000);
+/// A connection that lived with news for this long begins its backoff anew, milliseconds.
+pub const FEED_SETTLED_MS: u64 = 20_000;
+/// How often the feeds look for what has aged, milliseconds.
+pub const FEED_AGE_MS: u64 = 20;
+/// REST requests to one venue that may be made at once beyond its pace, for requests that miss.
+pub const FEED_REST_BURST: u64 = 8;
+
 /// A market that last ticked longer ago is not live, milliseconds.
 pub const MARKET_STALE_MS: u64 = 10_000;
 /// Keys last read from the ledger longer ago are told of as old, milliseconds. They go on

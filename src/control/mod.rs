@@ -8,6 +8,7 @@ pub mod data_dir;
 pub mod demo;
 pub mod health;
 pub mod keys;
+pub mod live;
 pub mod market;
 pub mod node;
 pub mod ops;

@@ -6,6 +6,7 @@
 
 mod exposition;
 mod metrics;
+mod venues;
 mod verdict;
 
 use std::sync::Arc;
@@ -16,7 +17,9 @@ use http::StatusCode;
 use parking_lot::RwLock;
 
 use self::verdict::Finding;
+use super::live::VenueFacts;
 use crate::lpo::http::json::Json;
+use crate::market::venue::VenueId;
 use crate::shard::web::{OpsPage, OpsPages, WebCounters};
 use crate::tables::counters::ShardCounters;
 use crate::tables::prices::PriceTable;
@@ -102,6 +105,10 @@ pub struct MarketFacts {
     pub damaged_lines: Fact,
     /// Times a recording began anew.
     pub passes: Fact,
+    /// The venues that are fed from, by id; none for a recording.
+    pub venues: Vec<VenueFacts>,
+    /// Why the symbols as the ledger has them cannot be used, if so; the last good ones are.
+    pub symbols_problem: RwLock<Option<String>>,
 }
 
 /// The ledger.
@@ -176,6 +183,16 @@ impl MarketFacts {
             rejected: RwLock::default(),
             damaged_lines: Fact::default(),
             passes: Fact::default(),
+            venues: Vec::new(),
+            symbols_problem: RwLock::default(),
+        }
+    }
+
+    /// A live market that has not ticked yet.
+    pub fn live(venues: impl IntoIterator<Item = VenueId>) -> Self {
+        Self {
+            venues: venues.into_iter().map(VenueFacts::new).collect(),
+            ..Self::new(MarketKind::Live, "live")
         }
     }
 }

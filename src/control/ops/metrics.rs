@@ -7,6 +7,7 @@ use trinity_protocol::{Code, PriceStatus, Refusal};
 
 use super::Ops;
 use super::exposition::{Exposition, seconds};
+use super::venues;
 use crate::shard::web::{CutReason, WebCounters};
 use crate::tables::counters::{Counter, ShardCounters};
 use crate::tables::prices::{PriceRecord, SymbolIndex};
@@ -21,6 +22,7 @@ pub(super) fn render(ops: &Ops, now_ns: u64) -> String {
     shards(&mut out, ops, now_ns);
     workers(&mut out, ops, now_ns);
     market(&mut out, ops, now_ns);
+    venues::render(&mut out, ops, now_ns);
     ledger_and_keys(&mut out, ops, now_ns);
     out.finish()
 }

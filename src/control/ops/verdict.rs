@@ -87,6 +87,11 @@ pub(super) fn readiness(ops: &Ops, now_ns: u64) -> (Vec<Finding>, Vec<Finding>) 
     if symbols.iter().sum::<u64>() == without {
         reasons.push(finding("market", "no symbol has a price", ops.process.started_ns));
     }
+    venues(ops, now_ns, &mut reasons, &mut warnings);
+    if let Some(problem) = &*ops.market.symbols_problem.read() {
+        let reason = format!("the ledger's symbols are not usable, the last good ones serve: {problem}");
+        warnings.push(finding("symbols", &reason, ops.process.started_ns));
+    }
     let synced_ns = ops.keys.last_sync_ns.get();
     if synced_ns == 0 {
         reasons.push(finding(
@@ -114,6 +119,40 @@ pub(super) fn readiness(ops: &Ops, now_ns: u64) -> (Vec<Finding>, Vec<Finding>) 
         warnings.push(finding("ledger", &reason, ledger.since_ns));
     }
     (reasons, warnings)
+}
+
+/// A venue that is down is a warning, for the others go on; all of them down is a reason.
+fn venues(ops: &Ops, now_ns: u64, reasons: &mut Vec<Finding>, warnings: &mut Vec<Finding>) {
+    let feeds = &ops.market.venues;
+    for facts in feeds.iter().filter(|facts| !facts.is_up()) {
+        let rest = |until_ns: u64| until_ns.saturating_sub(now_ns).div_ceil(1_000_000_000);
+        let (up, wanted) = (facts.connections_up.get(), facts.connections_wanted.get());
+        let reason = if facts.instruments.get() == 0 {
+            "no symbol has a market there: add one with 'symbols set', or turn the venue off".to_owned()
+        } else if facts.stream_open_until_ns.get() > now_ns {
+            format!(
+                "it failed several times in a row and is tried again in {} s; its REST serves meanwhile",
+                rest(facts.stream_open_until_ns.get())
+            )
+        } else if up == 0 {
+            format!("none of its {wanted} connections is open; its REST serves meanwhile, see the log")
+        } else {
+            format!("{up} of its {wanted} connections are open, and none brings news")
+        };
+        warnings.push(Finding {
+            component: format!("venue-{}", facts.venue),
+            reason,
+            since_ns: facts.down_since_ns.get(),
+        });
+    }
+    if !feeds.is_empty() && feeds.iter().all(|facts| !facts.is_up()) {
+        let since_ns = feeds.iter().map(|facts| facts.down_since_ns.get()).max();
+        reasons.push(Finding {
+            component: "market".to_owned(),
+            reason: "no venue brings news: is the network there?".to_owned(),
+            since_ns: since_ns.unwrap_or(ops.process.started_ns),
+        });
+    }
 }
 
 /// Writes findings as an array of objects.

@@ -7,6 +7,7 @@
 pub mod backoff;
 pub mod breaker;
 pub mod session;
+mod told;
 
 pub use backoff::Backoff;
 pub use breaker::{Breaker, BreakerState};

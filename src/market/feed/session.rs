@@ -152,6 +152,7 @@ pub struct Session {
     ping_every_ns: Option<u64>,
     carried: Vec<Carried>,
     by_name: HashMap<Box<str>, usize>,
+    by_market: HashMap<MarketId, usize>,
     outbox: VecDeque<String>,
     send_from_ns: u64,
     next_id: u64,
@@ -194,6 +195,7 @@ impl Session {
             ping_every_ns: ping_every.or(dialect.ping_every).map(nanos),
             carried: Vec::new(),
             by_name: HashMap::new(),
+            by_market: HashMap::new(),
             outbox: VecDeque::new(),
             send_from_ns: now_ns.saturating_add(nanos(dialect.settle)),
             next_id: 1,
@@ -219,10 +221,11 @@ impl Session {
     pub fn carry(&mut self, instruments: Vec<Instrument>, now_ns: u64) {
         let first = self.carried.len();
         for instrument in instruments {
-            if self.by_name.contains_key(&instrument.name) {
+            if self.by_market.contains_key(&instrument.market) {
                 continue;
             }
             self.by_name.insert(instrument.name.clone(), self.carried.len());
+            self.by_market.insert(instrument.market, self.carried.len());
             self.carried.push(Carried {
                 instrument,
                 standing: Standing::Asked,
@@ -256,15 +259,29 @@ impl Session {
         (self.dialect.unsubscribe)(&texts, self.next_id, &mut messages);
         self.queue(messages);
         self.carried.retain(|c| !gone(&c.instrument));
-        self.by_name = self
-            .carried
-            .iter()
-            .enumerate()
-            .map(|(i, c)| (c.instrument.name.clone(), i))
-            .collect();
+        self.index();
         if self.carried.is_empty() {
             self.close.get_or_insert(CloseReason::NotNeeded);
         }
+    }
+
+    /// Carries just these instruments from now on. What it carries already stays as it is, but
+    /// for its market's id and age limit, which may be others in a new table.
+    pub fn follow(&mut self, wanted: &[Instrument], now_ns: u64) {
+        let find = |name: &str| wanted.iter().find(|instrument| *instrument.name == *name);
+        if wanted.is_empty() {
+            self.end(CloseReason::NotNeeded);
+            return;
+        }
+        self.drop_instruments(|carried| find(&carried.name).is_none());
+        for carried in &mut self.carried {
+            if let Some(found) = find(&carried.instrument.name) {
+                carried.instrument.clone_from(found);
+            }
+        }
+        self.index();
+        self.last_heard = None;
+        self.carry(wanted.to_vec(), now_ns);
     }
 
     /// Subscribes anew to one instrument that is silent while the connection is not; tells
@@ -302,6 +319,11 @@ impl Session {
         self.standing(Standing::Refused)
     }
 
+    /// Whether REST is being asked because no news comes.
+    pub const fn is_doubted(&self) -> bool {
+        self.doubted_ns.is_some()
+    }
+
     /// Whether any news came on it.
     pub const fn had_news(&self) -> bool {
         self.had_news
@@ -323,15 +345,20 @@ impl Session {
         self.heard_ns = now_ns;
     }
 
+    /// Whether it carries this market.
+    pub fn carries(&self, market: MarketId) -> bool {
+        self.by_market.contains_key(&market)
+    }
+
     /// A quote of this market was taken: it said something new.
-    pub fn on_news(&mut self, name: &str, now_ns: u64) {
+    pub fn on_news(&mut self, market: MarketId, now_ns: u64) {
         self.news_ns = now_ns;
         self.had_news = true;
         self.doubted_ns = None;
         self.vouched = false;
-        if let Some(carried) = self.by_name.get(name).and_then(|i| self.carried.get_mut(*i)) {
+        if let Some(carried) = self.by_market.get(&market).and_then(|i| self.carried.get_mut(*i)) {
             carried.standing = Standing::Confirmed;
-            self.last_heard = Some(carried.instrument.market);
+            self.last_heard = Some(market);
         }
     }
 
@@ -469,6 +496,12 @@ impl Session {
             None => self.ends_ns,
         });
         due.min(self.news_due_ns())
+    }
+
+    fn index(&mut self) {
+        let places = || self.carried.iter().enumerate();
+        self.by_name = places().map(|(i, c)| (c.instrument.name.clone(), i)).collect();
+        self.by_market = places().map(|(i, c)| (c.instrument.market, i)).collect();
     }
 
     fn watch_news(&mut self, now_ns: u64) -> Option<Due> {

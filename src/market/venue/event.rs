@@ -51,21 +51,77 @@ pub enum Event<'f> {
     },
 }
 
-impl Event<'_> {
+/// What an event is, leaving aside what it says.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+#[expect(
+    missing_docs,
+    reason = "each is the event of its name; a challenge is a heartbeat"
+)]
+pub enum EventKind {
+    Quote,
+    Trade,
+    Book,
+    Ack,
+    Heartbeat,
+    Status,
+    Error,
+    Request,
+    Ignored,
+    Invalid,
+}
+
+impl EventKind {
+    /// Every kind, in the order of their numbers.
+    pub const ALL: [Self; 10] = [
+        Self::Quote,
+        Self::Trade,
+        Self::Book,
+        Self::Ack,
+        Self::Heartbeat,
+        Self::Status,
+        Self::Error,
+        Self::Request,
+        Self::Ignored,
+        Self::Invalid,
+    ];
+
     /// The kind as one lower-case word, for counters and listings.
-    pub fn kind(&self) -> &'static str {
+    pub const fn name(self) -> &'static str {
         match self {
-            Self::Quote(_) => "quote",
-            Self::Trade(_) => "trade",
-            Self::Book(_) => "book",
-            Self::Ack(_) => "ack",
-            Self::Heartbeat | Self::Challenge { .. } => "heartbeat",
-            Self::Status { .. } => "status",
-            Self::Error(_) => "error",
-            Self::Request { .. } => "request",
-            Self::Ignored { .. } => "ignored",
-            Self::Invalid { .. } => "invalid",
+            Self::Quote => "quote",
+            Self::Trade => "trade",
+            Self::Book => "book",
+            Self::Ack => "ack",
+            Self::Heartbeat => "heartbeat",
+            Self::Status => "status",
+            Self::Error => "error",
+            Self::Request => "request",
+            Self::Ignored => "ignored",
+            Self::Invalid => "invalid",
         }
+    }
+}
+
+impl Event<'_> {
+    /// What it is.
+    pub const fn what(&self) -> EventKind {
+        match self {
+            Self::Quote(_) => EventKind::Quote,
+            Self::Trade(_) => EventKind::Trade,
+            Self::Book(_) => EventKind::Book,
+            Self::Ack(_) => EventKind::Ack,
+            Self::Heartbeat | Self::Challenge { .. } => EventKind::Heartbeat,
+            Self::Status { .. } => EventKind::Status,
+            Self::Error(_) => EventKind::Error,
+            Self::Request { .. } => EventKind::Request,
+            Self::Ignored { .. } => EventKind::Ignored,
+            Self::Invalid { .. } => EventKind::Invalid,
+        }
+    }
+
+    /// [`Event::what`] as one lower-case word.
+    pub const fn kind(&self) -> &'static str {
+        self.what().name()
     }
 }
 

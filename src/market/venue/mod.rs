@@ -24,7 +24,7 @@ mod kucoin;
 mod okx;
 pub mod time;
 
-pub use event::{Ack, Book, Event, Invalid, Reason, Side, VenueError, VenueQuote, VenueTrade};
+pub use event::{Ack, Book, Event, EventKind, Invalid, Reason, Side, VenueError, VenueQuote, VenueTrade};
 
 use dialect::{Admission, Dialect};
 use json::{Json, Reader};

@@ -86,7 +86,7 @@ fn settled() -> Session {
     assert_eq!(run(&mut session, T0 + 2 * S).len(), 2);
     session.on_event(&ack("A"));
     session.on_heard(T0 + 2 * S);
-    session.on_news("A", T0 + 2 * S);
+    session.on_news(MarketId(0), T0 + 2 * S);
     session
 }
 
@@ -246,7 +246,7 @@ fn news_settles_every_doubt() {
     let mut session = settled();
     session.on_heard(T0 + 8 * S);
     assert_eq!(session.poll(T0 + 8 * S), Some(Due::Probe(MarketId(0))));
-    session.on_news("B", T0 + 8 * S + 1);
+    session.on_news(MarketId(1), T0 + 8 * S + 1);
     session.on_probe(false, T0 + 8 * S + 2);
     assert_eq!(
         session.poll(T0 + 8 * S + 3),
@@ -261,7 +261,7 @@ fn a_successor_is_opened_before_the_venue_cuts_the_connection_off() {
     let mut session = settled();
     let at = T0 + 3_600 * S;
     session.on_heard(at);
-    session.on_news("A", at);
+    session.on_news(MarketId(0), at);
     assert_eq!(session.poll(at), Some(Due::Renew(RenewReason::Age)));
     while let Some(due) = session.poll(at) {
         assert!(matches!(due, Due::Send(_)), "once: {due:?}");
@@ -290,7 +290,7 @@ fn a_venue_that_announces_its_end_is_succeeded_at_once() {
         );
         for at in [10, 20, 31] {
             session.on_heard(T0 + at * S);
-            session.on_news("A", T0 + at * S);
+            session.on_news(MarketId(0), T0 + at * S);
         }
         let due: Vec<_> = std::iter::from_fn(|| session.poll(T0 + 32 * S)).take(3).collect();
         assert!(

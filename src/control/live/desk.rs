@@ -1,0 +1,317 @@
+//! Where quotes from all feeds meet: parsed, judged by the engine, published.
+//!
+//! The desk lives on the market thread together with the feeds, so that a frame becomes a
+//! visible price without changing threads: read, parse, admit, aggregate, publish.
+
+use std::sync::Arc;
+
+use parking_lot::Mutex;
+
+use super::facts::VenueFacts;
+use crate::clock;
+use crate::control::market::Publisher;
+use crate::control::ops::Ops;
+use crate::market::engine::MarketEngine;
+use crate::market::feed::Session;
+use crate::market::feed::session::Order;
+use crate::market::quote::{AggregatedPrice, Quote, RejectReason};
+use crate::market::symbol::{MarketId, SymbolId, SymbolTable};
+use crate::market::tap::{FrameTap, TapFrame};
+use crate::market::venue::{Event, EventKind, Invalid, Parser, VenueId};
+
+/// A wall clock that was set back by more than this begins the market anew: the ages of what is
+/// known are not known any more. A smaller step is waited out.
+const MAX_STEP_BACK_NS: u64 = 2_000_000_000;
+
+/// The desk.
+pub(super) struct Desk {
+    engine: MarketEngine,
+    publisher: Arc<Mutex<Publisher>>,
+    parser: Parser,
+    ops: Arc<Ops>,
+    tap: Option<Box<dyn FrameTap + Send>>,
+    changed: Vec<(SymbolId, AggregatedPrice)>,
+    last_ns: u64,
+}
+
+/// A frame as it came.
+#[derive(Clone, Copy)]
+pub(super) enum Frame<'a> {
+    Text(&'a [u8]),
+    Binary(&'a [u8]),
+}
+
+/// What a REST ticker came to.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Ticker {
+    /// A quote that says the same as what was known.
+    Same,
+    /// A quote that differs, or the first.
+    Moved,
+    /// No price, or no such instrument.
+    Nothing,
+    /// Not understood.
+    Garbled(Invalid),
+}
+
+impl Desk {
+    pub(super) fn new(
+        table: Arc<SymbolTable>,
+        publisher: Arc<Mutex<Publisher>>,
+        ops: Arc<Ops>,
+        tap: Option<Box<dyn FrameTap + Send>>,
+    ) -> Self {
+        Self {
+            engine: MarketEngine::new(table),
+            publisher,
+            parser: Parser::new(),
+            ops,
+            tap,
+            changed: Vec::new(),
+            last_ns: 0,
+        }
+    }
+
+    /// The market's clock, Unix nanoseconds: the wall clock, but never behind itself.
+    pub(super) fn now_ns(&mut self) -> u64 {
+        let wall_ns = clock::unix_nanos();
+        if wall_ns.saturating_add(MAX_STEP_BACK_NS) < self.last_ns {
+            tracing::warn!(
+                seconds = (self.last_ns - wall_ns) / 1_000_000_000,
+                "the clock was set back: every quote is forgotten and the market begins anew"
+            );
+            self.engine.reset_for_new_pass();
+            self.last_ns = wall_ns;
+        }
+        self.last_ns = self.last_ns.max(wall_ns);
+        self.last_ns
+    }
+
+    pub(super) fn engine(&self) -> &MarketEngine {
+        &self.engine
+    }
+
+    pub(super) fn table(&self) -> &Arc<SymbolTable> {
+        self.engine.table()
+    }
+
+    /// A venue's row on the board.
+    pub(super) fn facts(&self, venue: VenueId) -> &VenueFacts {
+        facts(&self.ops, venue)
+    }
+
+    /// A connection has opened.
+    pub(super) fn connected(&mut self, venue: VenueId, connection: &str, now_ns: u64) {
+        if let Some(tap) = &mut self.tap {
+            tap.connected(now_ns, venue, connection);
+        }
+    }
+
+    /// Takes a frame that arrived at `now_ns`, and makes what it changes visible.
+    pub(super) fn frame(
+        &mut self,
+        venue: VenueId,
+        session: &mut Session,
+        connection: &str,
+        frame: Frame<'_>,
+        now_ns: u64,
+    ) {
+        let Self {
+            engine,
+            parser,
+            ops,
+            tap,
+            ..
+        } = self;
+        let facts = facts(ops, venue);
+        facts.last_frame_ns.set(now_ns);
+        session.on_heard(now_ns);
+        if let Some(tap) = tap {
+            let raw = match frame {
+                Frame::Text(text) => TapFrame::Text(text),
+                Frame::Binary(bytes) => TapFrame::Binary(bytes),
+            };
+            tap.frame(now_ns, venue, connection, raw);
+        }
+        let mut took = false;
+        let mut sink = |event: Event<'_>| {
+            facts.events[event.what() as usize].add(1);
+            match &event {
+                Event::Quote(_) | Event::Trade(_) => {
+                    took |= quoted(engine, facts, session, venue, &event, now_ns);
+                }
+                Event::Invalid { invalid, .. } => facts.invalid[invalid.reason as usize].add(1),
+                Event::Error(error) => {
+                    tracing::warn!(
+                        %venue,
+                        code = error.code,
+                        message = error.message,
+                        instrument = error.instrument,
+                        "the venue reports an error"
+                    );
+                    session.on_event(&event);
+                }
+                _ => session.on_event(&event),
+            }
+        };
+        let parsed = match frame {
+            Frame::Text(text) => parser.parse(venue, text, &mut sink),
+            Frame::Binary(bytes) => parser.parse_binary(venue, bytes, &mut sink),
+        };
+        if let Err(invalid) = parsed {
+            facts.events[EventKind::Invalid as usize].add(1);
+            facts.invalid[invalid.reason as usize].add(1);
+        }
+        if took {
+            facts.last_news_ns.set(now_ns);
+            self.tick(now_ns);
+            let visible_ns = clock::unix_nanos().saturating_sub(now_ns);
+            self.facts(venue).visible.record(visible_ns, 1);
+        }
+    }
+
+    /// Takes the body of a REST ticker of `market`; `fetched` if somebody's miss asked for it.
+    pub(super) fn ticker(
+        &mut self,
+        venue: VenueId,
+        market: MarketId,
+        instrument: &str,
+        body: &[u8],
+        fetched: bool,
+    ) -> Ticker {
+        let now_ns = self.now_ns();
+        let before = self.engine.quote_of(market);
+        let mut told: Option<Quote> = None;
+        let mut garbled = None;
+        let parsed = self
+            .parser
+            .parse_rest(venue, body, Some(instrument), &mut |event| match event {
+                Event::Quote(quote) if told.is_none() => told = Some(Quote::from_ticker(&quote, market, now_ns)),
+                Event::Invalid { invalid, .. } => garbled = garbled.or(Some(invalid)),
+                _ => {}
+            });
+        if let Err(invalid) = parsed {
+            return Ticker::Garbled(invalid);
+        }
+        let Some(quote) = told else {
+            return garbled.map_or(Ticker::Nothing, Ticker::Garbled);
+        };
+        let quote = Quote {
+            // Its numbers, where it has any, are not those of the stream.
+            sequence: None,
+            fetched,
+            ..quote
+        };
+        let facts = self.facts(venue);
+        match self.engine.on_quote(&quote) {
+            Ok(()) => facts.taken.add(1),
+            Err(reason) => facts.rejected[reason as usize].add(1),
+        }
+        self.tick(now_ns);
+        let same = before.is_some_and(|before| before.prices_like(&quote));
+        if same { Ticker::Same } else { Ticker::Moved }
+    }
+
+    /// Takes quotes of these markets out of the price: their connection is not to be believed.
+    pub(super) fn withdraw(&mut self, venue: VenueId, markets: impl IntoIterator<Item = MarketId>) {
+        let mut count = 0;
+        for market in markets {
+            count += u64::from(self.engine.withdraw(market));
+        }
+        self.facts(venue).withdrawn.add(count);
+        let now_ns = self.now_ns();
+        self.tick(now_ns);
+    }
+
+    /// Lets age limits strike.
+    pub(super) fn age(&mut self) {
+        let now_ns = self.now_ns();
+        self.ops.market.last_tick_ns.set(now_ns);
+        if now_ns >= self.engine.next_check_ns() {
+            self.tick(now_ns);
+        }
+    }
+
+    /// Goes over to another table.
+    pub(super) fn replace_table(&mut self, table: Arc<SymbolTable>) -> anyhow::Result<()> {
+        self.publisher.lock().rebuild(&table)?;
+        self.engine.replace_table(table);
+        let now_ns = self.now_ns();
+        self.tick(now_ns);
+        Ok(())
+    }
+
+    /// Evaluates what has news and publishes what changed.
+    pub(super) fn tick(&mut self, now_ns: u64) {
+        let Self {
+            engine, changed, ..
+        } = self;
+        engine.tick(now_ns, &mut |symbol, price| changed.push((symbol, *price)));
+        if self.changed.is_empty() {
+            return;
+        }
+        let mut publisher = self.publisher.lock();
+        for (symbol, price) in self.changed.drain(..) {
+            publisher.publish(symbol, &price, now_ns, now_ns);
+        }
+    }
+}
+
+/// A quote or trade of a stream; whether it was taken.
+fn quoted(
+    engine: &mut MarketEngine,
+    facts: &VenueFacts,
+    session: &mut Session,
+    venue: VenueId,
+    event: &Event<'_>,
+    now_ns: u64,
+) -> bool {
+    let (instrument, quote) = match event {
+        Event::Quote(told) => (told.instrument, Quote::from_ticker(told, MarketId(0), now_ns)),
+        // What is sent as history is no news.
+        Event::Trade(trade) if !trade.snapshot => (trade.instrument, Quote::from_trade(trade, MarketId(0), now_ns)),
+        _ => return false,
+    };
+    let refuse = |engine: &mut MarketEngine, reason: RejectReason| {
+        engine.count_reject(venue, reason);
+        facts.rejected[reason as usize].add(1);
+    };
+    let market = engine.table().market_by_spelling(venue, instrument);
+    // What was not asked for on this connection is not taken from it.
+    let Some(market) = market.filter(|market| session.carries(*market)) else {
+        refuse(engine, RejectReason::UnknownMarket);
+        return false;
+    };
+    match session.on_sequence(quote.sequence) {
+        Order::Next => {}
+        Order::Gap(missing) => facts.missing.add(missing),
+        Order::Old => {
+            refuse(engine, RejectReason::OldSequence);
+            return false;
+        }
+    }
+    let sequence = quote.sequence.filter(|_| session.numbers_instruments());
+    match engine.on_quote(&Quote {
+        market,
+        sequence,
+        ..quote
+    }) {
+        Ok(()) => {
+            facts.taken.add(1);
+            session.on_news(market, now_ns);
+            true
+        }
+        Err(reason) => {
+            facts.rejected[reason as usize].add(1);
+            false
+        }
+    }
+}
+
+fn facts(ops: &Ops, venue: VenueId) -> &VenueFacts {
+    ops.market
+        .venues
+        .iter()
+        .find(|facts| facts.venue == venue)
+        .expect("the board has a row for every venue that is fed from")
+}

@@ -1,0 +1,451 @@
+//! One venue's feed: its instruments spread over connections, each kept open, succeeded before
+//! it ends, and backed by the venue's REST.
+
+use std::cell::{Cell, RefCell};
+use std::collections::HashMap;
+use std::rc::{Rc, Weak};
+use std::sync::Arc;
+use std::time::Duration;
+
+use rustls::ClientConfig;
+use tokio::sync::Notify;
+use tokio::time::sleep;
+
+use super::conversation::{self, Outcome};
+use super::desk::{Desk, Ticker};
+use super::rest::Rest;
+use super::settings::VenueAddress;
+use super::socket::{self, Refused, Socket};
+use super::supervised;
+use crate::control::supervise::random;
+use crate::limits::{FEED_BACKOFF_MS, FEED_SETTLED_MS};
+use crate::market::feed::session::{Instrument, RESUBSCRIBE_NS, RenewReason};
+use crate::market::feed::{Backoff, Breaker, BreakerState, Session};
+use crate::market::symbol::{MarketId, SymbolTable};
+use crate::market::venue::VenueId;
+use crate::market::venue::dialect::Dialect;
+
+/// One venue.
+pub(super) struct Feed {
+    pub(super) venue: VenueId,
+    pub(super) dialect: &'static Dialect,
+    pub(super) desk: Rc<RefCell<Desk>>,
+    pub(super) rest: Rc<Rest>,
+    stream_url: String,
+    tls: Arc<ClientConfig>,
+    breaker: RefCell<Breaker>,
+    /// When the venue's pace allows the next connection, Unix nanoseconds.
+    connect_ns: Cell<u64>,
+    slots: RefCell<Vec<Rc<Slot>>>,
+    names: Cell<u64>,
+    polled_ns: RefCell<HashMap<MarketId, u64>>,
+}
+
+/// Instruments that share a connection.
+pub(super) struct Slot {
+    /// What it should carry now.
+    wanted: RefCell<Vec<Instrument>>,
+    /// The conversations that carry it: one, or two while one succeeds the other.
+    sessions: RefCell<Vec<Weak<RefCell<Session>>>>,
+    /// Number of the newest conversation that brought news.
+    leader: Cell<u64>,
+    /// Something changed that a conversation should look at.
+    pub(super) changed: Notify,
+}
+
+/// A connection that has opened, and how to speak on it.
+pub(super) struct Opened {
+    pub(super) socket: Socket,
+    pub(super) ping_every: Option<Duration>,
+    pub(super) name: String,
+    pub(super) number: u64,
+}
+
+/// Pause between two looks for instruments that are silent.
+const POLL_PAUSE: Duration = Duration::from_millis(100);
+/// A stream's instrument that REST found moved this often while it was silent is subscribed anew.
+const MOVED_POLLS: u32 = 2;
+
+impl Slot {
+    fn new() -> Self {
+        Self {
+            wanted: RefCell::default(),
+            sessions: RefCell::default(),
+            leader: Cell::new(0),
+            changed: Notify::new(),
+        }
+    }
+
+    /// Whether a later conversation than this brings news.
+    pub(super) fn is_led_by_another(&self, number: u64) -> bool {
+        self.leader.get() > number
+    }
+
+    /// A conversation brings news.
+    pub(super) fn lead(&self, number: u64) {
+        if number > self.leader.get() {
+            self.leader.set(number);
+            self.changed.notify_waiters();
+        }
+    }
+
+    fn join(&self, session: &Rc<RefCell<Session>>) {
+        let mut sessions = self.sessions.borrow_mut();
+        sessions.retain(|session| session.strong_count() > 0);
+        sessions.push(Rc::downgrade(session));
+    }
+
+    fn each_session(&self, mut visit: impl FnMut(&mut Session)) {
+        for session in self.sessions.borrow().iter().filter_map(Weak::upgrade) {
+            visit(&mut session.borrow_mut());
+        }
+    }
+}
+
+impl Feed {
+    pub(super) fn new(
+        address: &VenueAddress,
+        dialect: &'static Dialect,
+        desk: Rc<RefCell<Desk>>,
+        rest: Rc<Rest>,
+        tls: Arc<ClientConfig>,
+    ) -> Self {
+        Self {
+            venue: address.venue,
+            dialect,
+            desk,
+            rest,
+            stream_url: address.stream_url.clone(),
+            tls,
+            breaker: RefCell::default(),
+            connect_ns: Cell::new(0),
+            slots: RefCell::default(),
+            names: Cell::new(0),
+            polled_ns: RefCell::default(),
+        }
+    }
+
+    /// Carries what the table says this venue trades, and nothing else. Market ids of an older
+    /// table are gone for good after this call.
+    pub(super) fn follow(self: &Rc<Self>, table: &SymbolTable) {
+        let mut wanted: HashMap<Box<str>, Instrument> = table
+            .markets()
+            .filter(|(_, market)| market.venue == self.venue)
+            .filter(|(_, market)| table.symbol(market.symbol).is_streamed())
+            .filter_map(|(id, market)| {
+                let name = market.spellings.first()?.clone();
+                let max_age_ns = u64::from(table.symbol(market.symbol).max_age_ms) * 1_000_000;
+                let instrument = Instrument {
+                    name: name.clone(),
+                    market: id,
+                    max_age_ns,
+                };
+                Some((name, instrument))
+            })
+            .collect();
+        let total = wanted.len();
+        self.polled_ns.borrow_mut().clear();
+        let most = self.dialect.instruments_per_connection;
+        let mut slots = self.slots.borrow_mut();
+        for slot in &*slots {
+            // What stays keeps its connection; its market may have another id now.
+            slot.wanted.borrow_mut().retain_mut(|carried| {
+                let found = wanted.remove(&carried.name);
+                if let Some(found) = &found {
+                    *carried = found.clone();
+                }
+                found.is_some()
+            });
+        }
+        let mut left: Vec<Instrument> = wanted.into_values().collect();
+        // The order decides who shares a connection; it must not be a hash's.
+        left.sort_by_key(|instrument| instrument.market);
+        let mut left = left.into_iter().peekable();
+        let mut begun = Vec::new();
+        for slot in &*slots {
+            let mut carried = slot.wanted.borrow_mut();
+            while carried.len() < most
+                && !carried.is_empty()
+                && let Some(instrument) = left.next()
+            {
+                carried.push(instrument);
+            }
+        }
+        while left.peek().is_some() {
+            let slot = Rc::new(Slot::new());
+            slot.wanted.borrow_mut().extend(left.by_ref().take(most));
+            begun.push(slot);
+        }
+        for slot in &*slots {
+            let carried = slot.wanted.borrow();
+            slot.each_session(|session| session.follow(&carried, self.desk.borrow_mut().now_ns()));
+            slot.changed.notify_waiters();
+        }
+        slots.retain(|slot| !slot.wanted.borrow().is_empty());
+        slots.extend(begun.iter().cloned());
+        let desk = self.desk.borrow();
+        let facts = desk.facts(self.venue);
+        facts.instruments.set(total as u64);
+        facts.connections_wanted.set(slots.len() as u64);
+        drop(desk);
+        for slot in begun {
+            let feed = Rc::clone(self);
+            supervised(format!("{} connection", self.venue), move || {
+                Rc::clone(&feed).keep(Rc::clone(&slot))
+            });
+        }
+    }
+
+    /// Writes what its connections are up to on the board.
+    pub(super) fn note(&self) {
+        let (mut up, mut confirmed, mut refused) = (0, 0, 0);
+        let mut seen = false;
+        for slot in &*self.slots.borrow() {
+            slot.each_session(|session| {
+                up += 1;
+                confirmed += session.confirmed();
+                refused += session.refused();
+                seen |= session.had_news() && !session.is_doubted();
+            });
+        }
+        let mut desk = self.desk.borrow_mut();
+        let now_ns = desk.now_ns();
+        let facts = desk.facts(self.venue);
+        facts.connections_up.set(up);
+        facts.confirmed.set(confirmed as u64);
+        facts.refused.set(refused as u64);
+        if seen {
+            facts.down_since_ns.set(0);
+        } else if facts.is_up() {
+            facts.down_since_ns.set(now_ns);
+        }
+    }
+
+    /// Keeps a slot connected until it carries nothing, or another conversation has taken over.
+    async fn keep(self: Rc<Self>, slot: Rc<Slot>) {
+        let (first, most) = FEED_BACKOFF_MS;
+        let mut backoff = Backoff::new(Duration::from_millis(first), Duration::from_millis(most));
+        while !slot.wanted.borrow().is_empty() {
+            let opened = self.open().await;
+            let began_ns = self.now_ns();
+            match opened {
+                Ok(opened) => match self.converse(opened, &slot, 1).await {
+                    Outcome::Over => return,
+                    Outcome::Failed { had_news } => {
+                        let lived_ms = self.now_ns().saturating_sub(began_ns) / 1_000_000;
+                        if had_news && lived_ms >= FEED_SETTLED_MS {
+                            backoff.reset();
+                        }
+                        if !had_news {
+                            self.failed();
+                        }
+                    }
+                },
+                Err(refused) => self.refused(&refused),
+            }
+            sleep(backoff.next(random())).await;
+        }
+    }
+
+    /// A conversation on a fresh connection; whether the slot is in other hands at its end.
+    async fn converse(self: &Rc<Self>, opened: Opened, slot: &Rc<Slot>, quiet_factor: u64) -> Outcome {
+        let instruments = slot.wanted.borrow().clone();
+        let session = Rc::new(RefCell::new(Session::new(
+            self.dialect,
+            opened.ping_every,
+            instruments,
+            self.now_ns(),
+            random(),
+            quiet_factor,
+        )));
+        slot.join(&session);
+        self.desk
+            .borrow_mut()
+            .connected(self.venue, &opened.name, self.now_ns_of_desk());
+        conversation::run(self, slot, &session, opened).await
+    }
+
+    /// Opens a successor for a slot and lets it take over when it has news. It is tried once: if
+    /// it fails, the connection it was to succeed goes on to its end.
+    pub(super) fn succeed(self: &Rc<Self>, slot: &Rc<Slot>, reason: RenewReason, quiet_factor: u64) {
+        let (feed, slot) = (Rc::clone(self), Rc::clone(slot));
+        tracing::debug!(venue = %self.venue, ?reason, "a connection gets a successor");
+        tokio::task::spawn_local(async move {
+            match feed.open().await {
+                Ok(opened) => {
+                    let number = opened.number;
+                    let outcome = feed.converse(opened, &slot, quiet_factor).await;
+                    // Whoever leads keeps the slot.
+                    if matches!(outcome, Outcome::Failed { .. }) && slot.leader.get() == number {
+                        feed.keep(slot).await;
+                    }
+                }
+                Err(refused) => feed.refused(&refused),
+            }
+        });
+    }
+
+    /// Opens a connection, when the venue's pace and the circuit allow.
+    async fn open(&self) -> Result<Opened, Refused> {
+        loop {
+            let now_ns = self.now_ns();
+            let gap_ns = u64::try_from(self.dialect.connect_gap.as_nanos()).unwrap_or(u64::MAX);
+            let from_ns = self.connect_ns.get();
+            if now_ns < from_ns {
+                sleep(Duration::from_nanos(from_ns - now_ns)).await;
+                continue;
+            }
+            let mut breaker = self.breaker.borrow_mut();
+            if !breaker.admit(now_ns) {
+                let until_ns = breaker.opens_at_ns();
+                drop(breaker);
+                // Another connection's try may be under way: look again soon.
+                let wait_ns = until_ns.saturating_sub(now_ns).max(100_000_000);
+                sleep(Duration::from_nanos(wait_ns)).await;
+                continue;
+            }
+            self.connect_ns.set(now_ns + gap_ns);
+            break;
+        }
+        let number = self.names.get() + 1;
+        self.names.set(number);
+        let name = format!("{}-{number}", self.venue);
+        let (url, ping_every) = if self.dialect.token.is_some() {
+            let admission = self.rest.admission(number).await.map_err(Refused::new)?;
+            (admission.url, Some(admission.ping_every))
+        } else {
+            (self.stream_url.clone(), None)
+        };
+        let socket = socket::open(&url, &self.tls, self.now_ns()).await?;
+        self.opened(&name);
+        Ok(Opened {
+            socket,
+            ping_every,
+            name,
+            number,
+        })
+    }
+
+    fn opened(&self, name: &str) {
+        tracing::debug!(connection = name, "connected");
+    }
+
+    /// A conversation brought news: the venue works.
+    pub(super) fn worked(&self) {
+        let mut breaker = self.breaker.borrow_mut();
+        let now_ns = self.now_ns_of_desk();
+        if breaker.state(now_ns) != BreakerState::Closed {
+            tracing::info!(venue = %self.venue, "the venue works again");
+        }
+        breaker.succeeded();
+        self.desk.borrow().facts(self.venue).stream_open_until_ns.set(0);
+    }
+
+    fn refused(&self, refused: &Refused) {
+        self.desk.borrow().facts(self.venue).connect_failures.add(1);
+        tracing::warn!(venue = %self.venue, why = refused.why, "cannot connect");
+        let now_ns = self.now_ns_of_desk();
+        match refused.rest {
+            Some(rest) => {
+                let mut breaker = self.breaker.borrow_mut();
+                breaker.told_to_rest(now_ns, rest);
+                self.note_breaker(&breaker, 1);
+            }
+            None => self.failed(),
+        }
+    }
+
+    fn failed(&self) {
+        let now_ns = self.now_ns_of_desk();
+        let mut breaker = self.breaker.borrow_mut();
+        let trips = breaker.trips();
+        breaker.failed(now_ns, random());
+        let tripped = breaker.trips() - trips;
+        self.note_breaker(&breaker, tripped);
+        if tripped > 0 {
+            let seconds = breaker.opens_at_ns().saturating_sub(now_ns) / 1_000_000_000;
+            tracing::warn!(venue = %self.venue, seconds, "the venue is not connected to for now");
+        }
+    }
+
+    fn note_breaker(&self, breaker: &Breaker, tripped: u64) {
+        let desk = self.desk.borrow();
+        let facts = desk.facts(self.venue);
+        facts.stream_open_until_ns.set(breaker.opens_at_ns());
+        facts.trips.add(tripped);
+    }
+
+    /// Asks REST for whatever the streams are silent about: an instrument that alone is silent,
+    /// or all of them while there is no connection. The most overdue comes first.
+    pub(super) async fn poll_silent(self: Rc<Self>) {
+        let mut moved: HashMap<Box<str>, u32> = HashMap::new();
+        loop {
+            let now_ns = self.now_ns();
+            let wait_ns = self.rest.free_ns().saturating_sub(now_ns);
+            sleep(POLL_PAUSE.max(Duration::from_nanos(wait_ns))).await;
+            let now_ns = self.now_ns();
+            if !self.rest.is_open(now_ns) {
+                continue;
+            }
+            let Some((slot, instrument)) = self.most_overdue(now_ns) else {
+                continue;
+            };
+            self.polled_ns.borrow_mut().insert(instrument.market, now_ns);
+            match self.rest.ticker(instrument.market, &instrument.name, false).await {
+                Ok(Ticker::Moved) => {
+                    let times = moved.entry(instrument.name.clone()).or_default();
+                    *times += 1;
+                    if *times >= MOVED_POLLS {
+                        moved.remove(&instrument.name);
+                        self.resubscribe(&slot, instrument.market);
+                    }
+                }
+                Ok(Ticker::Same) => {
+                    moved.remove(&instrument.name);
+                }
+                _ => {}
+            }
+        }
+    }
+
+    /// The instrument whose silence has used up most of its symbol's max age, if more than half.
+    fn most_overdue(&self, now_ns: u64) -> Option<(Rc<Slot>, Instrument)> {
+        let desk = self.desk.borrow();
+        let polled = self.polled_ns.borrow();
+        let mut worst: Option<(u64, Rc<Slot>, Instrument)> = None;
+        for slot in &*self.slots.borrow() {
+            for instrument in &*slot.wanted.borrow() {
+                let heard_ns = desk.engine().last_heard_ns(instrument.market).unwrap_or(0);
+                let asked_ns = polled.get(&instrument.market).copied().unwrap_or(0);
+                // Part of the max age that has passed, in thousandths.
+                let part = |since_ns: u64| {
+                    now_ns.saturating_sub(since_ns).saturating_mul(1_000) / instrument.max_age_ns.max(1)
+                };
+                let due = part(heard_ns) >= 500 && part(asked_ns) >= 500;
+                if due && worst.as_ref().is_none_or(|(most, ..)| part(heard_ns.max(asked_ns)) > *most) {
+                    worst = Some((part(heard_ns.max(asked_ns)), Rc::clone(slot), instrument.clone()));
+                }
+            }
+        }
+        worst.map(|(_, slot, instrument)| (slot, instrument))
+    }
+
+    fn resubscribe(&self, slot: &Rc<Slot>, market: MarketId) {
+        const _: () = assert!(RESUBSCRIBE_NS >= 60_000_000_000, "a venue must not be pestered");
+        let now_ns = self.now_ns_of_desk();
+        let mut any = false;
+        slot.each_session(|session| any |= session.resubscribe(market, now_ns));
+        if any {
+            self.desk.borrow().facts(self.venue).resubscribed.add(1);
+            slot.changed.notify_waiters();
+        }
+    }
+
+    pub(super) fn now_ns(&self) -> u64 {
+        self.desk.borrow_mut().now_ns()
+    }
+
+    fn now_ns_of_desk(&self) -> u64 {
+        crate::clock::unix_nanos()
+    }
+}
