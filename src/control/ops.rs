@@ -22,7 +22,7 @@ use crate::lpo::http::json::Json;
 use crate::market::venue::VenueId;
 use crate::shard::web::{OpsPage, OpsPages, WebCounters};
 use crate::tables::counters::ShardCounters;
-use crate::tables::prices::PriceTable;
+use crate::tables::prices::PriceCopy;
 
 /// The board.
 #[derive(Debug)]
@@ -34,7 +34,7 @@ pub struct Ops {
     /// The HTTP workers' counters, in order.
     pub web: Vec<Arc<WebCounters>>,
     /// Any copy of the prices, to count symbols by status.
-    pub prices: Arc<PriceTable>,
+    pub prices: PriceCopy,
     /// The market.
     pub market: MarketFacts,
     /// The ledger.
