@@ -304,12 +304,18 @@ mod tests {
     #[test]
     fn a_live_market_takes_venues_and_no_speed() {
         let live = config(&["--market", "live", "--venues-config", "v.toml"]).expect("fits");
-        assert_eq!((live.market, live.venues_config), (MarketChoice::Live, Some("v.toml".into())));
+        assert_eq!(
+            (live.market, live.venues_config),
+            (MarketChoice::Live, Some("v.toml".into()))
+        );
         assert_eq!(
             config(&["--venues-config", "v.toml"]).expect_err("a recording"),
             ConfigError::VenuesOfARecording
         );
-        for flags in [&["--market", "live", "--speed", "2"][..], &["--market", "live", "--once"]] {
+        for flags in [
+            &["--market", "live", "--speed", "2"][..],
+            &["--market", "live", "--once"],
+        ] {
             assert_eq!(config(flags).expect_err("live"), ConfigError::SpeedOfALiveMarket);
         }
     }

@@ -13,7 +13,6 @@ use trinity_protocol::PriceStatus;
 use super::ops::MarketFacts;
 use crate::clock;
 use crate::market::quote::{AggregatedPrice, RejectReason};
-use crate::market::recording::Recording;
 use crate::market::replay::{Player, Speed, Step};
 use crate::market::symbol::{SymbolId, SymbolTable};
 use crate::market::venue::VenueId;
@@ -233,15 +232,6 @@ const fn wall_ns_of(market_ns: u64, speed: Speed) -> u64 {
         Speed::Fast => 0,
         Speed::Times(times) => market_ns / times.get() as u64,
     }
-}
-
-/// Opens what is to be played.
-pub fn open(choice: &crate::config::MarketChoice) -> anyhow::Result<Recording> {
-    use crate::config::MarketChoice;
-    Ok(match choice {
-        MarketChoice::Shipped | MarketChoice::Live => Recording::shipped(),
-        MarketChoice::File(path) => Recording::open(path)?,
-    })
 }
 
 #[cfg(test)]

@@ -8,11 +8,14 @@ use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, anyhow, bail};
+use parking_lot::Mutex;
+use tokio::sync::watch;
 use tokio::time::MissedTickBehavior;
 
 use super::data_dir::DataDir;
 use super::health::Health;
 use super::keys::KeySync;
+use super::live::{self, LiveParts, LiveSettings};
 use super::market::{self, Publisher};
 use super::ops::{Fact, KeysFacts, LedgerFacts, MarketFacts, MarketKind, Ops, ProcessFacts, ShardFacts};
 use super::shards::{self, Shards};
@@ -21,9 +24,10 @@ use super::usage::UsageFlush;
 use super::web::Web;
 use super::{calendar, demo};
 use crate::clock;
-use crate::config::Config;
+use crate::config::{Config, MarketChoice};
 use crate::market::recording::Recording;
 use crate::market::replay::Player;
+use crate::market::symbol::SymbolTable;
 use crate::shard::ShardShared;
 use crate::shard::driver::{self, Chosen, probe};
 use crate::shard::socket::Steering;
@@ -51,10 +55,18 @@ pub struct Node {
     ops: Arc<Ops>,
     driver: Chosen,
     market: JoinHandle<()>,
+    /// The symbols of a live market go here when they change.
+    tables: watch::Sender<Arc<SymbolTable>>,
     stop: Stop,
     ledger_reads: Health,
     ledger_writes: Health,
     reconciled: Instant,
+}
+
+/// Where prices come from.
+enum Source {
+    Recording(Recording),
+    Live(LiveSettings),
 }
 
 impl Node {
@@ -73,8 +85,8 @@ impl Node {
         let mut keys = KeySync::new(Arc::clone(&ledger));
         keys.reload(now_ns).await.context("cannot read the keys")?;
 
-        let recording = market::open(&config.market)?;
-        let symbols = recording.symbol_table()?;
+        let source = Source::open(&config)?;
+        let symbols = source.symbol_table()?;
         let names = Arc::new(market::names(&symbols)?);
         let cpus = shards::plan(config.shards)?;
         let (writer, prices) = PriceWriter::new(&names, cpus.len());
@@ -82,9 +94,10 @@ impl Node {
 
         let driver = driver::choose(config.driver, probe::io_uring)?;
         tracing::info!(driver = %driver.kind, why = driver.why, "driver chosen");
-        let ops = Arc::new(board(&config, now_ns, &driver, &cpus, &prices, &recording));
+        let ops = Arc::new(board(&config, now_ns, &driver, &cpus, &prices, &source));
         let stop = Stop::default();
-        let market = start_market(recording, &config, publisher, &ops, &stop)?;
+        let (tables, followed) = watch::channel(symbols);
+        let market = start_market(source, &config, publisher, followed, &ops, &stop)?;
 
         let shared = Arc::new(ShardShared::default());
         shared
@@ -112,6 +125,7 @@ impl Node {
             ops,
             driver,
             market,
+            tables,
             stop,
             ledger_reads: Health::new("ledger (reading keys)"),
             ledger_writes: Health::new("ledger (writing usage)"),
@@ -260,7 +274,7 @@ fn board(
     driver: &Chosen,
     cpus: &[Option<usize>],
     prices: &[PriceCopy],
-    recording: &Recording,
+    source: &Source,
 ) -> Ops {
     Ops {
         process: ProcessFacts {
@@ -279,14 +293,81 @@ fn board(
             .collect(),
         web: cpus.iter().map(|_| Arc::default()).collect(),
         prices: Arc::clone(&prices[0]),
-        market: MarketFacts::new(MarketKind::Replay, &format!("replay:{}", recording.name())),
+        market: source.facts(),
         ledger: LedgerFacts::new("sqlite"),
         keys: KeysFacts::default(),
         stopping_since_ns: Fact::default(),
     }
 }
 
+impl Source {
+    fn open(config: &Config) -> anyhow::Result<Self> {
+        Ok(match (&config.market, &config.venues_config) {
+            (MarketChoice::Shipped, _) => Self::Recording(Recording::shipped()),
+            (MarketChoice::File(path), _) => Self::Recording(Recording::open(path)?),
+            (MarketChoice::Live, None) => Self::Live(LiveSettings::builtin()),
+            (MarketChoice::Live, Some(path)) => Self::Live(LiveSettings::read(path, config.production)?),
+        })
+    }
+
+    fn symbol_table(&self) -> anyhow::Result<Arc<SymbolTable>> {
+        Ok(Arc::new(match self {
+            Self::Recording(recording) => recording.symbol_table()?,
+            Self::Live(_) => SymbolTable::builtin(),
+        }))
+    }
+
+    fn facts(&self) -> MarketFacts {
+        match self {
+            Self::Recording(recording) => {
+                MarketFacts::new(MarketKind::Replay, &format!("replay:{}", recording.name()))
+            }
+            Self::Live(settings) => MarketFacts::live(settings.venues.iter().map(|address| address.venue)),
+        }
+    }
+}
+
 fn start_market(
+    source: Source,
+    config: &Config,
+    publisher: Publisher,
+    tables: watch::Receiver<Arc<SymbolTable>>,
+    ops: &Arc<Ops>,
+    stop: &Stop,
+) -> anyhow::Result<JoinHandle<()>> {
+    match source {
+        Source::Recording(recording) => start_replay(recording, config, publisher, ops, stop),
+        Source::Live(settings) => start_live(settings, publisher, tables, ops, stop),
+    }
+}
+
+fn start_live(
+    settings: LiveSettings,
+    publisher: Publisher,
+    tables: watch::Receiver<Arc<SymbolTable>>,
+    ops: &Arc<Ops>,
+    stop: &Stop,
+) -> anyhow::Result<JoinHandle<()>> {
+    let names: Vec<_> = settings
+        .venues
+        .iter()
+        .map(|address| address.venue.name())
+        .collect();
+    tracing::info!(venues = names.join(", "), "live market starts");
+    let mut parts = LiveParts {
+        settings,
+        tables,
+        publisher: Arc::new(Mutex::new(publisher)),
+        ops: Arc::clone(ops),
+        tap: None,
+        stop: Arc::clone(stop),
+    };
+    Ok(supervise::spawn("market", Arc::clone(stop), move || {
+        live::run(&mut parts)
+    })?)
+}
+
+fn start_replay(
     recording: Recording,
     config: &Config,
     mut publisher: Publisher,

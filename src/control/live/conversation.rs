@@ -13,8 +13,8 @@ use super::desk::{Frame, Ticker};
 use super::feed::{Feed, Opened, Slot};
 use super::socket::Socket;
 use crate::limits::FEED_SEND_MS;
-use crate::market::feed::session::{CloseReason, Due};
 use crate::market::feed::Session;
+use crate::market::feed::session::{CloseReason, Due};
 use crate::market::symbol::MarketId;
 
 /// How a conversation ended.

@@ -17,6 +17,7 @@ use crate::market::feed::session::Order;
 use crate::market::quote::{AggregatedPrice, Quote, RejectReason};
 use crate::market::symbol::{MarketId, SymbolId, SymbolTable};
 use crate::market::tap::{FrameTap, TapFrame};
+use crate::market::venue::dialect::Admission;
 use crate::market::venue::{Event, EventKind, Invalid, Parser, VenueId};
 
 /// A wall clock that was set back by more than this begins the market anew: the ages of what is
@@ -180,13 +181,15 @@ impl Desk {
         fetched: bool,
     ) -> Ticker {
         let now_ns = self.now_ns();
-        let before = self.engine.quote_of(market);
+        let before = self.engine.quote_of(market).copied();
         let mut told: Option<Quote> = None;
         let mut garbled = None;
         let parsed = self
             .parser
             .parse_rest(venue, body, Some(instrument), &mut |event| match event {
-                Event::Quote(quote) if told.is_none() => told = Some(Quote::from_ticker(&quote, market, now_ns)),
+                Event::Quote(quote) if told.is_none() => {
+                    told = Some(Quote::from_ticker(&quote, market, now_ns))
+                }
                 Event::Invalid { invalid, .. } => garbled = garbled.or(Some(invalid)),
                 _ => {}
             });
@@ -202,14 +205,25 @@ impl Desk {
             fetched,
             ..quote
         };
+        let taken = self.engine.on_quote(&quote);
         let facts = self.facts(venue);
-        match self.engine.on_quote(&quote) {
+        match taken {
             Ok(()) => facts.taken.add(1),
             Err(reason) => facts.rejected[reason as usize].add(1),
         }
         self.tick(now_ns);
         let same = before.is_some_and(|before| before.prices_like(&quote));
         if same { Ticker::Same } else { Ticker::Moved }
+    }
+
+    /// Reads the answer to a request for a token.
+    pub(super) fn admission(&mut self, venue: VenueId, body: &[u8], id: u64) -> Result<Admission, Invalid> {
+        self.parser.parse_token(venue, body, id)
+    }
+
+    /// Tidies up what readers have let go of.
+    pub(super) fn tidy(&self) {
+        self.publisher.lock().tidy();
     }
 
     /// Takes quotes of these markets out of the price: their connection is not to be believed.
@@ -243,9 +257,7 @@ impl Desk {
 
     /// Evaluates what has news and publishes what changed.
     pub(super) fn tick(&mut self, now_ns: u64) {
-        let Self {
-            engine, changed, ..
-        } = self;
+        let Self { engine, changed, .. } = self;
         engine.tick(now_ns, &mut |symbol, price| changed.push((symbol, *price)));
         if self.changed.is_empty() {
             return;
@@ -269,7 +281,9 @@ fn quoted(
     let (instrument, quote) = match event {
         Event::Quote(told) => (told.instrument, Quote::from_ticker(told, MarketId(0), now_ns)),
         // What is sent as history is no news.
-        Event::Trade(trade) if !trade.snapshot => (trade.instrument, Quote::from_trade(trade, MarketId(0), now_ns)),
+        Event::Trade(trade) if !trade.snapshot => {
+            (trade.instrument, Quote::from_trade(trade, MarketId(0), now_ns))
+        }
         _ => return false,
     };
     let refuse = |engine: &mut MarketEngine, reason: RejectReason| {

@@ -131,7 +131,7 @@ impl Feed {
         let mut wanted: HashMap<Box<str>, Instrument> = table
             .markets()
             .filter(|(_, market)| market.venue == self.venue)
-            .filter(|(_, market)| table.symbol(market.symbol).is_streamed())
+            .filter(|(_, market)| table.symbol(market.symbol).streamed)
             .filter_map(|(id, market)| {
                 let name = market.spellings.first()?.clone();
                 let max_age_ns = u64::from(table.symbol(market.symbol).max_age_ms) * 1_000_000;
@@ -422,7 +422,11 @@ impl Feed {
                     now_ns.saturating_sub(since_ns).saturating_mul(1_000) / instrument.max_age_ns.max(1)
                 };
                 let due = part(heard_ns) >= 500 && part(asked_ns) >= 500;
-                if due && worst.as_ref().is_none_or(|(most, ..)| part(heard_ns.max(asked_ns)) > *most) {
+                if due
+                    && worst
+                        .as_ref()
+                        .is_none_or(|(most, ..)| part(heard_ns.max(asked_ns)) > *most)
+                {
                     worst = Some((part(heard_ns.max(asked_ns)), Rc::clone(slot), instrument.clone()));
                 }
             }

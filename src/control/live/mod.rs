@@ -120,7 +120,7 @@ async fn feed_until_stopped(parts: &mut LiveParts) -> anyhow::Result<()> {
             _ = ages.tick() => desk.borrow_mut().age(),
             _ = notes.tick() => {
                 feeds.iter().for_each(|feed| feed.note());
-                desk.borrow().note();
+                desk.borrow().tidy();
             }
             Ok(()) = parts.tables.changed() => {
                 let table = Arc::clone(&parts.tables.borrow_and_update());

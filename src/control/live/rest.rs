@@ -88,11 +88,7 @@ impl Rest {
     ) -> Result<Ticker, RestResult> {
         let now_ns = self.desk.borrow_mut().now_ns();
         let gap_ns = u64::try_from(self.dialect.rest_gap.as_nanos()).unwrap_or(u64::MAX);
-        let ahead_ns = if urgent {
-            FEED_REST_BURST * gap_ns
-        } else {
-            0
-        };
+        let ahead_ns = if urgent { FEED_REST_BURST * gap_ns } else { 0 };
         if self.free_ns.get() > now_ns.saturating_add(ahead_ns) || !self.breaker.borrow_mut().admit(now_ns) {
             return Err(RestResult::NotAsked);
         }
@@ -101,7 +97,10 @@ impl Rest {
         let body = self.ask(Method::GET, &path, now_ns).await?;
         // The instrument may have been retired, or its market numbered anew, while this waited.
         let mut desk = self.desk.borrow_mut();
-        let market = desk.table().market_by_spelling(self.venue, instrument).filter(|now| *now == market);
+        let market = desk
+            .table()
+            .market_by_spelling(self.venue, instrument)
+            .filter(|now| *now == market);
         let Some(market) = market else {
             return Ok(Ticker::Nothing);
         };
@@ -136,7 +135,8 @@ impl Rest {
             }
             // Banned already (418, Binance) or about to be.
             Err(RestFault::Status { status, rest, .. })
-                if matches!(status, StatusCode::TOO_MANY_REQUESTS | StatusCode::IM_A_TEAPOT) || rest.is_some() =>
+                if matches!(status, StatusCode::TOO_MANY_REQUESTS | StatusCode::IM_A_TEAPOT)
+                    || rest.is_some() =>
             {
                 breaker.told_to_rest(now_ns, rest.unwrap_or(UNSAID_REST));
                 Err(RestResult::Limited)

@@ -103,12 +103,17 @@ impl LiveSettings {
                     .filter(|venue| venue.spec().dialect.is_some())
                     .map(VenueId::name)
                     .collect();
-                bail!("`{name}` is no venue that can be fed from; those are {}", names.join(", "));
+                bail!(
+                    "`{name}` is no venue that can be fed from; those are {}",
+                    names.join(", ")
+                );
             }
         }
         let mut venues = Vec::new();
         for venue in VenueId::all() {
-            let Some(dialect) = venue.spec().dialect else { continue };
+            let Some(dialect) = venue.spec().dialect else {
+                continue;
+            };
             let entry = file.venues.get(venue.name());
             let unless_said = match entry {
                 Some(_) => true,
@@ -152,7 +157,11 @@ fn check(venue: VenueId, url: &str, schemes: [&str; 2], encrypted_only: bool) ->
         bail!("{venue}: `{url}` is no address: begin it with {}://", schemes[0]);
     };
     if !schemes.contains(&scheme) {
-        bail!("{venue}: `{url}` begins with neither {}:// nor {}://", schemes[0], schemes[1]);
+        bail!(
+            "{venue}: `{url}` begins with neither {}:// nor {}://",
+            schemes[0],
+            schemes[1]
+        );
     }
     let loopback = host == "localhost"
         || host
@@ -160,7 +169,10 @@ fn check(venue: VenueId, url: &str, schemes: [&str; 2], encrypted_only: bool) ->
             .parse()
             .is_ok_and(|ip: std::net::IpAddr| ip.is_loopback());
     if encrypted_only && scheme == schemes[1] && !loopback {
-        bail!("{venue}: `{url}` is not encrypted, so anybody on the way could set prices: use {}://", schemes[0]);
+        bail!(
+            "{venue}: `{url}` is not encrypted, so anybody on the way could set prices: use {}://",
+            schemes[0]
+        );
     }
     Ok(())
 }
@@ -205,13 +217,19 @@ mod tests {
     #[test]
     fn settings_that_cannot_be_meant_are_refused_with_what_would_be_right() {
         for (text, expected) in [
-            ("[venues.mtgox]\n", "`mtgox` is no venue that can be fed from; those are coinbase, kraken,"),
+            (
+                "[venues.mtgox]\n",
+                "`mtgox` is no venue that can be fed from; those are coinbase, kraken,",
+            ),
             ("other = \"off\"\n", "unknown field `other`"),
             ("others = \"maybe\"\n", "expected `on` or `off`"),
             ("others = \"off\"\n", "no venue is left"),
             ("[venues.okx]\nurl = \"wss://x\"\n", "unknown field `url`"),
             ("[venues.okx]\nstream_url = \"okx.com\"\n", "begin it with wss://"),
-            ("[venues.okx]\nstream_url = \"https://okx.com\"\n", "neither wss:// nor ws://"),
+            (
+                "[venues.okx]\nstream_url = \"https://okx.com\"\n",
+                "neither wss:// nor ws://",
+            ),
             ("[venues.okx]\nrest_url = \"http://okx.com\"\n", "not encrypted"),
             ("ca_file = \"nowhere.pem\"\n", "nowhere.pem"),
             ("venues = 1\n", "venues.toml"),
@@ -220,6 +238,9 @@ mod tests {
             assert!(refusal.contains(expected), "{text}: {refusal}");
         }
         let plain = "[venues.okx]\nrest_url = \"http://okx.example\"\n";
-        assert!(read(plain, false).is_ok(), "outside production that is the operator's choice");
+        assert!(
+            read(plain, false).is_ok(),
+            "outside production that is the operator's choice"
+        );
     }
 }

@@ -56,7 +56,9 @@ pub(super) async fn open(url: &str, tls: &Arc<ClientConfig>, now_ns: u64) -> Res
 async fn connect(url: &str, tls: &Arc<ClientConfig>, now_ns: u64) -> Result<Socket, Refused> {
     let uri: Uri = url.parse().map_err(|_| Refused::new("its address is none"))?;
     let encrypted = uri.scheme_str() == Some("wss");
-    let host = uri.host().ok_or_else(|| Refused::new("its address names no host"))?;
+    let host = uri
+        .host()
+        .ok_or_else(|| Refused::new("its address names no host"))?;
     let host = host.trim_matches(['[', ']']);
     let port = uri.port_u16().unwrap_or(if encrypted { 443 } else { 80 });
     let tcp = TcpStream::connect((host, port))

@@ -40,7 +40,11 @@ mod tests {
         assert!(client(None).is_ok());
         let made = rcgen::generate_simple_self_signed(["venue.example".to_owned()]).expect("made");
         assert!(client(Some(made.cert.pem().as_bytes())).is_ok());
-        for rubbish in ["", "no PEM at all", "-----BEGIN CERTIFICATE-----\nAAAA\n-----END CERTIFICATE-----\n"] {
+        for rubbish in [
+            "",
+            "no PEM at all",
+            "-----BEGIN CERTIFICATE-----\nAAAA\n-----END CERTIFICATE-----\n",
+        ] {
             assert!(client(Some(rubbish.as_bytes())).is_err(), "{rubbish}");
         }
     }

@@ -92,7 +92,9 @@ pub(super) fn render(out: &mut Exposition, ops: &Ops, now_ns: u64) {
         }
     }
     let counters: [(&'static str, &str, Pick); 6] = [
-        ("trinity_venue_quotes_accepted_total", "Quotes taken.", |f| &f.taken),
+        ("trinity_venue_quotes_accepted_total", "Quotes taken.", |f| {
+            &f.taken
+        }),
         (
             "trinity_venue_missing_messages_total",
             "Messages that a venue's own numbers say are missing.",
@@ -147,7 +149,10 @@ pub(super) fn render(out: &mut Exposition, ops: &Ops, now_ns: u64) {
     by_label(
         out,
         feeds,
-        ("trinity_venue_quotes_rejected_total", "Quotes turned away, by reason."),
+        (
+            "trinity_venue_quotes_rejected_total",
+            "Quotes turned away, by reason.",
+        ),
         "reason",
         &RejectReason::ALL.map(RejectReason::name),
         |f| &f.rejected,
