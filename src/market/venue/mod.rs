@@ -23,6 +23,7 @@ mod kraken;
 mod kucoin;
 mod okx;
 pub mod time;
+mod wording;
 
 pub use event::{Ack, Book, Event, Invalid, Reason, Side, VenueError, VenueQuote, VenueTrade};
 
@@ -265,6 +266,8 @@ impl std::fmt::Debug for Parser {
 
 #[cfg(test)]
 mod testing;
+#[cfg(test)]
+mod trees;
 
 #[cfg(test)]
 mod tests {
