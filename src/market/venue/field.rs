@@ -95,7 +95,7 @@ pub(super) fn instrument<'f>(message: Json<'f>, field: &'static str) -> Result<&
 }
 
 /// The instrument of a REST answer that does not name it: the one that was asked for.
-pub(super) fn asked(instrument: Option<&str>) -> Result<&str, Invalid> {
+pub(super) fn named(instrument: Option<&str>) -> Result<&str, Invalid> {
     instrument.ok_or(Invalid::field("instrument", Reason::MissingField))
 }
 

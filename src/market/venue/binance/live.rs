@@ -157,7 +157,7 @@ fn is_ticker(body: Json<'_>) -> bool {
 /// `bookTicker`, the tickers of the last day and the last price; the day's has a time.
 fn ticker<'f>(body: Json<'f>, asked: Option<&'f str>) -> Result<Event<'f>, Invalid> {
     let symbol = body.get_string("symbol").filter(|symbol| !symbol.is_empty());
-    let mut quote = VenueQuote::new(field::asked(symbol.or(asked))?);
+    let mut quote = VenueQuote::new(field::named(symbol.or(asked))?);
     for (name, value) in body.members() {
         match name {
             "bidPrice" => quote.bid = field::price(value, "bidPrice")?,
@@ -183,7 +183,7 @@ fn is_trade(body: Json<'_>) -> bool {
 
 /// A trade of a list (`trades`, or `aggTrades` in its short names): known for its time, not news.
 fn trade<'f>(element: Json<'f>, asked: Option<&'f str>) -> Result<Event<'f>, Invalid> {
-    let instrument = field::asked(asked)?;
+    let instrument = field::named(asked)?;
     let mut trade = TradeFields::new(true);
     for (name, value) in element.members() {
         match name {

@@ -112,7 +112,7 @@ fn ticker_of<'f>(body: Json<'f>, asked: Option<&'f str>, sink: &mut Sink<'_>) {
         return field::emit(
             sink,
             asked,
-            field::asked(asked).and_then(|name| ticker(body, name)),
+            field::named(asked).and_then(|name| ticker(body, name)),
         );
     };
     let mut name = pair.replace('/', "");
@@ -136,7 +136,7 @@ fn ticker<'f>(body: Json<'_>, instrument: &'f str) -> Result<Event<'f>, Invalid>
 
 /// A trade of a list: known for its time, not news. Its id is `tid`, formerly `id`.
 fn trade<'f>(element: Json<'f>, asked: Option<&'f str>) -> Result<Event<'f>, Invalid> {
-    let instrument = field::asked(asked)?;
+    let instrument = field::named(asked)?;
     let mut trade = TradeFields::new(true);
     for (name, value) in element.members() {
         match name {

@@ -119,7 +119,7 @@ fn list<'f>(body: Json<'f>, asked: Option<&'f str>, sink: &mut Sink<'_>) -> Resu
 /// `GET /products/<id>/ticker` of the Exchange. Its time is that of the last trade: bid and ask
 /// may be newer, never older.
 fn ticker<'f>(body: Json<'f>, asked: Option<&'f str>) -> Result<Event<'f>, Invalid> {
-    let mut quote = VenueQuote::new(field::asked(asked)?);
+    let mut quote = VenueQuote::new(field::named(asked)?);
     for (name, value) in body.members() {
         match name {
             "price" => quote.last = field::price(value, "price")?,
@@ -140,7 +140,7 @@ fn market_trades<'f>(body: Json<'f>, trades: Json<'f>, asked: Option<&'f str>, s
     let instrument = latest.and_then(|trade| trade.get_string("product_id")).or(asked);
     if body.get("best_bid").is_some() || body.get("best_ask").is_some() {
         let read = || {
-            let mut quote = VenueQuote::new(field::asked(instrument)?);
+            let mut quote = VenueQuote::new(field::named(instrument)?);
             for (name, value) in body.members() {
                 match name {
                     "best_bid" => quote.bid = field::price(value, "best_bid")?,
@@ -208,7 +208,7 @@ fn best_bids_and_asks(books: Json<'_>, sink: &mut Sink<'_>) {
 
 /// A trade of a list: known for its time, not news.
 fn history<'f>(element: Json<'f>, instrument: Option<&'f str>) -> Result<Event<'f>, Invalid> {
-    super::trade(element, field::asked(instrument)?, true)
+    super::trade(element, field::named(instrument)?, true)
 }
 
 fn whole_book(instrument: Option<&str>) -> Event<'_> {
