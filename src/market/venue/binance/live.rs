@@ -207,7 +207,8 @@ fn trade<'f>(element: Json<'f>, asked: Option<&'f str>) -> Result<Event<'f>, Inv
 
 #[cfg(test)]
 mod tests {
-    use super::super::super::testing::{dec, messages, rest_events, rest_is, rest_refused};
+    use super::super::super::live_testing::{messages, rest_events, rest_is, rest_refused};
+    use super::super::super::testing::dec;
     use super::super::super::{Reason, VenueTrade};
     use super::*;
 

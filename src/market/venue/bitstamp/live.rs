@@ -186,7 +186,8 @@ fn first_text(value: Json<'_>) -> Option<&str> {
 #[cfg(test)]
 mod tests {
     use super::super::super::VenueTrade;
-    use super::super::super::testing::{dec, messages, rest_events, rest_is, rest_refused};
+    use super::super::super::live_testing::{messages, rest_events, rest_is, rest_refused};
+    use super::super::super::testing::dec;
     use super::*;
 
     const VENUE: &str = "bitstamp";

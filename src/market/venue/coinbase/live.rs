@@ -220,7 +220,8 @@ fn whole_book(instrument: Option<&str>) -> Event<'_> {
 
 #[cfg(test)]
 mod tests {
-    use super::super::super::testing::{dec, messages, rest_events, rest_is, rest_refused};
+    use super::super::super::live_testing::{messages, rest_events, rest_is, rest_refused};
+    use super::super::super::testing::dec;
     use super::super::super::{Side, VenueError, VenueTrade};
     use super::*;
 

@@ -215,7 +215,8 @@ fn futures_ticker<'f>(ticker: Json<'f>, symbol: &'f str) -> Result<Event<'f>, In
 
 #[cfg(test)]
 mod tests {
-    use super::super::super::testing::{dec, messages, rest_events, rest_is, rest_refused};
+    use super::super::super::live_testing::{messages, rest_events, rest_is, rest_refused};
+    use super::super::super::testing::dec;
     use super::super::super::{Side, VenueError, VenueTrade};
     use super::*;
 
