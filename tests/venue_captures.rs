@@ -294,15 +294,61 @@ fn damaged_frames_never_panic_and_never_give_a_price_at_or_below_zero() {
 fn rest_bodies_on_a_socket_never_panic() {
     let Some(root) = shared_data() else { return };
     let mut parser = Parser::new();
-    for (venue, folder) in FOLDERS {
-        let venue = VenueId::from_name(venue).expect("a venue of the table");
-        for file in files(&root.join(folder).join("rest")) {
-            for line in lines(&file) {
-                let Some(body) = line["data"].as_str().or_else(|| line["body"].as_str()) else {
-                    continue;
-                };
-                let _ = parser.parse(venue, body.as_bytes(), &mut |_| {});
-            }
+    for (venue, _, body) in rest_bodies(&root) {
+        let _ = parser.parse(venue, body.as_bytes(), &mut |_| {});
+    }
+}
+
+#[test]
+fn rest_bodies_are_what_their_label_says() {
+    let Some(root) = shared_data() else { return };
+    let mut parser = Parser::new();
+    let mut seen = BTreeMap::<_, usize>::new();
+    for (venue, label, body) in rest_bodies(&root) {
+        let mut kinds = Vec::new();
+        let result = parser.parse_rest(venue, body.as_bytes(), Some("asked"), &mut |event| {
+            kinds.push(event.kind());
+        });
+        assert_eq!(result, Ok(()), "{venue} {label}: {body:.300}");
+        assert!(!kinds.contains(&"invalid"), "{venue} {label}: {body:.300}");
+        let allowed: &[&str] = match label.as_str() {
+            // The one answer of success among them.
+            "error" if body.contains("\"000000\"") => &["ignored"],
+            "error" => &["error"],
+            "ticker" => &["quote"],
+            "trade" => &["trade"],
+            "book" => &["book"],
+            // Trades of an older form have no label of their own.
+            "other" => &["ignored", "trade", "status"],
+            // Recorded requests: lists of pairs, and order books.
+            "" => &["ignored", "book", "trade"],
+            other => panic!("{venue}: a label that this test does not know: {other}"),
+        };
+        assert!(
+            allowed.contains(&kinds[0]),
+            "{venue} {label} gave {}: {body:.300}",
+            kinds[0]
+        );
+        *seen.entry(kinds[0]).or_default() += 1;
+    }
+    let count = |kind| seen.get(kind).copied().unwrap_or_default();
+    assert!(
+        count("quote") >= 14 && count("book") >= 6 && count("trade") >= 8 && count("error") >= 15,
+        "{seen:?}"
+    );
+}
+
+#[test]
+fn every_cut_rest_body_is_refused_without_a_panic() {
+    let Some(root) = shared_data() else { return };
+    let mut parser = Parser::new();
+    for (venue, _, body) in rest_bodies(&root) {
+        let body = body.trim_end().as_bytes();
+        for end in 0..body.len().min(1_500) {
+            let result = parser.parse_rest(venue, &body[..end], None, &mut |event| {
+                panic!("{venue}: {event:?}")
+            });
+            result.expect_err("a strict prefix of an object or array is not JSON");
         }
     }
 }
@@ -422,6 +468,24 @@ fn messages(root: &Path) -> Vec<(VenueId, String, String)> {
         }
     }
     messages
+}
+
+/// The bodies of REST answers with their labels, empty for recorded ones.
+fn rest_bodies(root: &Path) -> Vec<(VenueId, String, String)> {
+    let mut bodies = Vec::new();
+    for (venue, folder) in FOLDERS {
+        let venue = VenueId::from_name(venue).expect("a venue of the table");
+        for file in files(&root.join(folder).join("rest")) {
+            if file.extension().is_some_and(|extension| extension == "json") {
+                bodies.push((venue, String::new(), read(&file)));
+            }
+            for line in lines(&file) {
+                let text = |name: &str| line[name].as_str().unwrap_or_default().to_owned();
+                bodies.push((venue, text("kind"), text("data")));
+            }
+        }
+    }
+    bodies
 }
 
 /// All messages, and some frames of each kind from each recording, none of them long.

@@ -94,6 +94,11 @@ pub(super) fn instrument<'f>(message: Json<'f>, field: &'static str) -> Result<&
     }
 }
 
+/// The instrument of a REST answer that does not name it: the one that was asked for.
+pub(super) fn named(instrument: Option<&str>) -> Result<&str, Invalid> {
+    instrument.ok_or(Invalid::field("instrument", Reason::MissingField))
+}
+
 /// A price: above zero, or absent.
 pub(super) fn price(value: Json<'_>, field: &'static str) -> Result<Option<Decimal>, Invalid> {
     Ok(size(value, field)?.filter(|price| !price.is_zero()))

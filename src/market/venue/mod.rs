@@ -265,6 +265,8 @@ impl std::fmt::Debug for Parser {
 }
 
 #[cfg(test)]
+mod live_testing;
+#[cfg(test)]
 mod testing;
 #[cfg(test)]
 mod trees;
