@@ -13,6 +13,7 @@ pub mod recording;
 pub mod replay;
 pub mod symbol;
 mod symbol_build;
+pub mod symbol_row;
 mod symbol_rows;
 pub mod venue;
 
@@ -22,4 +23,5 @@ pub use explain::{Disposition, Explanation, StatusRule, VenueExplanation};
 pub use quote::{AggregatedPrice, Quote, RejectReason};
 pub use symbol::{Market, MarketId, SymbolId, SymbolSpec, SymbolTable};
 pub use symbol_build::SymbolTableBuilder;
+pub use symbol_row::{Alias, MarketRow, SymbolRow};
 pub use symbol_rows::SymbolTableError;

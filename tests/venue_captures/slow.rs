@@ -1,5 +1,9 @@
 //! The same frames read by another library, another calendar and string surgery.
 
+mod cryptocom;
+mod gate;
+mod gemini;
+
 use super::{Fact, Value};
 
 pub(crate) fn facts(venue: &str, frame: &Value) -> Vec<Fact> {
@@ -7,6 +11,9 @@ pub(crate) fn facts(venue: &str, frame: &Value) -> Vec<Fact> {
         "coinbase" => coinbase(frame),
         "kraken" => kraken(frame),
         "bitstamp" => bitstamp(frame),
+        "gemini" => gemini::facts(frame),
+        "cryptocom" => cryptocom::facts(frame),
+        "gate" => gate::facts(frame),
         _ => binance(frame),
     }
     .into_iter()

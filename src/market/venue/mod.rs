@@ -23,6 +23,7 @@ mod kraken;
 mod kucoin;
 mod okx;
 pub mod time;
+mod wording;
 
 pub use event::{Ack, Book, Event, EventKind, Invalid, Reason, Side, VenueError, VenueQuote, VenueTrade};
 
@@ -264,7 +265,11 @@ impl std::fmt::Debug for Parser {
 }
 
 #[cfg(test)]
+mod live_testing;
+#[cfg(test)]
 mod testing;
+#[cfg(test)]
+mod trees;
 
 #[cfg(test)]
 mod tests {
