@@ -20,6 +20,7 @@ use super::market::{self, Publisher};
 use super::ops::{Fact, KeysFacts, LedgerFacts, MarketFacts, MarketKind, Ops, ProcessFacts, ShardFacts};
 use super::shards::{self, Shards};
 use super::supervise::{self, Stop};
+use super::symbols::SymbolSync;
 use super::usage::UsageFlush;
 use super::web::Web;
 use super::{calendar, demo};
@@ -55,7 +56,8 @@ pub struct Node {
     ops: Arc<Ops>,
     driver: Chosen,
     market: JoinHandle<()>,
-    /// The symbols of a live market go here when they change.
+    /// The symbols of a live market, and where they go when they change.
+    symbols: Option<SymbolSync>,
     tables: watch::Sender<Arc<SymbolTable>>,
     stop: Stop,
     ledger_reads: Health,
@@ -86,7 +88,16 @@ impl Node {
         keys.reload(now_ns).await.context("cannot read the keys")?;
 
         let source = Source::open(&config)?;
-        let symbols = source.symbol_table()?;
+        let mut symbol_sync = None;
+        let symbols = match &source {
+            Source::Recording(recording) => Arc::new(recording.symbol_table()?),
+            Source::Live(_) => {
+                let sync = SymbolSync::start(Arc::clone(&ledger), now_ns)
+                    .await
+                    .context("cannot read the symbols")?;
+                symbol_sync.insert(sync).table()
+            }
+        };
         let names = Arc::new(market::names(&symbols)?);
         let cpus = shards::plan(config.shards)?;
         let (writer, prices) = PriceWriter::new(&names, cpus.len());
@@ -125,6 +136,7 @@ impl Node {
             ops,
             driver,
             market,
+            symbols: symbol_sync,
             tables,
             stop,
             ledger_reads: Health::new("ledger (reading keys)"),
@@ -218,6 +230,7 @@ impl Node {
                 self.reconciled = clock::monotonic();
             }
         }
+        error = error.or(self.follow_symbols(now_ns).await);
         let (flushed, result) = self.usage.round().await;
         self.ops.ledger.flushes.add(flushed.pages);
         self.ops.ledger.rows.add(flushed.rows);
@@ -234,6 +247,30 @@ impl Node {
             result,
             "usage waits in memory and is written when the ledger is back",
         );
+    }
+
+    /// Takes over what changed of a live market's symbols; gives the ledger's error, if any.
+    async fn follow_symbols(&mut self, now_ns: u64) -> Option<String> {
+        let sync = self.symbols.as_mut()?;
+        let result = sync.poll(now_ns).await;
+        let problem = sync.problem().map(str::to_owned);
+        let told = &self.ops.market.symbols_problem;
+        if *told.read() != problem {
+            match &problem {
+                Some(problem) => tracing::error!(problem, "the ledger's symbols cannot be used"),
+                None => tracing::info!("the ledger's symbols can be used again"),
+            }
+            *told.write() = problem;
+        }
+        match result {
+            Ok(Some(table)) => {
+                // The market may be between two lives; it takes the newest when it begins.
+                self.tables.send_replace(table);
+                None
+            }
+            Ok(None) => None,
+            Err(error) => Some(error.to_string()),
+        }
     }
 
     fn note_keys(&self, now_ns: u64) {
@@ -308,13 +345,6 @@ impl Source {
             (MarketChoice::Live, None) => Self::Live(LiveSettings::builtin()),
             (MarketChoice::Live, Some(path)) => Self::Live(LiveSettings::read(path, config.production)?),
         })
-    }
-
-    fn symbol_table(&self) -> anyhow::Result<Arc<SymbolTable>> {
-        Ok(Arc::new(match self {
-            Self::Recording(recording) => recording.symbol_table()?,
-            Self::Live(_) => SymbolTable::builtin(),
-        }))
     }
 
     fn facts(&self) -> MarketFacts {

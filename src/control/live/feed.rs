@@ -131,7 +131,10 @@ impl Feed {
         let mut wanted: HashMap<Box<str>, Instrument> = table
             .markets()
             .filter(|(_, market)| market.venue == self.venue)
-            .filter(|(_, market)| table.symbol(market.symbol).streamed)
+            .filter(|(_, market)| {
+                let symbol = table.symbol(market.symbol);
+                symbol.streamed && !symbol.retired
+            })
             .filter_map(|(id, market)| {
                 let name = market.spellings.first()?.clone();
                 let max_age_ns = u64::from(table.symbol(market.symbol).max_age_ms) * 1_000_000;
