@@ -2,6 +2,22 @@
 
 use super::{Fact, Value, fact, list, plain, price, scaled, side, text};
 
+/// Gate's v3 writes times as numbers of more digits than the other library keeps of a number:
+/// they are made strings.
+pub(super) fn with_exact_times(frame: &str) -> String {
+    let mut pieces = frame.split(r#""time": "#);
+    let mut exact = pieces.next().unwrap_or_default().to_owned();
+    for piece in pieces {
+        let end = piece
+            .find(|c: char| !c.is_ascii_digit() && c != '.')
+            .unwrap_or(piece.len());
+        let (time, rest) = piece.split_at(end);
+        let quote = if time.contains('.') { "\"" } else { "" };
+        exact.extend([r#""time": "#, quote, time, quote, rest]);
+    }
+    exact
+}
+
 pub(super) fn facts(frame: &Value) -> Vec<Fact> {
     let params = &frame["params"];
     match frame["method"].as_str() {

@@ -10,7 +10,6 @@ pub(super) fn facts(frame: &Value) -> Vec<Fact> {
             .filter(|event| event["type"] == "trade" && event["symbol"].is_string())
             .map(|event| v1(frame, event))
             .collect(),
-        Some(_) => Vec::new(),
         None if frame["m"].is_boolean() => vec![fact(&[
             ("instrument", text(&frame["s"])),
             ("price", price(&frame["p"])),
@@ -32,7 +31,7 @@ pub(super) fn facts(frame: &Value) -> Vec<Fact> {
             ("time", scaled(&frame["E"], 0)),
             ("sequence", text(&frame["u"])),
         ])],
-        None => Vec::new(),
+        _ => Vec::new(),
     }
 }
 

@@ -16,7 +16,8 @@ pub(crate) fn explain(venue: &str, label: &str, frame: &str, kind: &str) -> bool
         ("gemini", "other", "trade") => has(r#""t""#) && has(r#""p""#),
         // A book ticker is best bid and ask.
         ("gate", "book", "quote") => has("book_ticker"),
-        ("gate" | "cryptocom", "book", "book") => true,
+        // Their books lie in a `result`, or hold one of an auction.
+        ("gemini" | "gate" | "cryptocom", "book", "book") => has(r#""result":"#),
         _ => false,
     }
 }

@@ -6,6 +6,11 @@ mod gemini;
 
 use super::{Fact, Value};
 
+/// A frame as another library reads it.
+pub(crate) fn value(frame: &str) -> Value {
+    serde_json::from_str(&gate::with_exact_times(frame)).expect("recorded frames are JSON")
+}
+
 pub(crate) fn facts(venue: &str, frame: &Value) -> Vec<Fact> {
     match venue {
         "coinbase" => coinbase(frame),

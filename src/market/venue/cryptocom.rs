@@ -104,7 +104,7 @@ fn instrument_of(channel: &str) -> Option<&str> {
 }
 
 /// What a subscription brings.
-fn push<'f>(result: Json<'f>, sink: &mut Sink<'_>) {
+fn push(result: Json<'_>, sink: &mut Sink<'_>) {
     let Some(channel) = result.get_string("channel") else {
         return field::emit(sink, None, Err(Invalid::field("channel", Reason::WrongType)));
     };
