@@ -3,6 +3,7 @@
 //! The desk lives on the market thread together with the feeds, so that a frame becomes a
 //! visible price without changing threads: read, parse, admit, aggregate, publish.
 
+use std::cell::Cell;
 use std::sync::Arc;
 
 use parking_lot::Mutex;
@@ -135,9 +136,16 @@ impl Desk {
             tap.frame(now_ns, venue, connection, raw);
         }
         let mut took = false;
+        let number = Cell::new(None);
+        let mut order = None;
         let mut sink = |event: Event<'_>| {
+            // A message is judged by its number once, before the first thing that it says.
+            let order = *order.get_or_insert_with(|| session.on_sequence(number.get()));
             facts.events[event.what() as usize].add(1);
             match &event {
+                Event::Quote(_) | Event::Trade(_) if order == Order::Old => {
+                    facts.rejected[RejectReason::Duplicate as usize].add(1);
+                }
                 Event::Quote(_) | Event::Trade(_) => {
                     took |= quoted(engine, facts, session, venue, &event, now_ns);
                 }
@@ -156,12 +164,15 @@ impl Desk {
             }
         };
         let parsed = match frame {
-            Frame::Text(text) => parser.parse(venue, text, &mut sink),
+            Frame::Text(text) => parser.parse_numbered(venue, text, &number, &mut sink),
             Frame::Binary(bytes) => parser.parse_binary(venue, bytes, &mut sink),
         };
         if let Err(invalid) = parsed {
             facts.events[EventKind::Invalid as usize].add(1);
             facts.invalid[invalid.reason as usize].add(1);
+        }
+        if let Some(Order::Gap(missing)) = order {
+            facts.missing.add(missing);
         }
         if took {
             facts.last_news_ns.set(now_ns);
@@ -286,24 +297,12 @@ fn quoted(
         }
         _ => return false,
     };
-    let refuse = |engine: &mut MarketEngine, reason: RejectReason| {
-        engine.count_reject(venue, reason);
-        facts.rejected[reason as usize].add(1);
-    };
     let market = engine.table().market_by_spelling(venue, instrument);
     // What was not asked for on this connection is not taken from it.
     let Some(market) = market.filter(|market| session.carries(*market)) else {
-        refuse(engine, RejectReason::UnknownMarket);
+        facts.rejected[RejectReason::UnknownMarket as usize].add(1);
         return false;
     };
-    match session.on_sequence(quote.sequence) {
-        Order::Next => {}
-        Order::Gap(missing) => facts.missing.add(missing),
-        Order::Old => {
-            refuse(engine, RejectReason::OldSequence);
-            return false;
-        }
-    }
     let sequence = quote.sequence.filter(|_| session.numbers_instruments());
     match engine.on_quote(&Quote {
         market,

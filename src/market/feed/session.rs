@@ -385,15 +385,13 @@ impl Session {
 
     /// What a message's number says, where the venue numbers the messages of a connection.
     pub fn on_sequence(&mut self, number: Option<u64>) -> Order {
-        if self.dialect.sequence != SequenceScope::Connection {
+        if self.numbers_instruments() {
             return Order::Next;
         }
         let Some(number) = number else { return Order::Next };
         let before = self.sequence;
         match before {
-            // Several quotes of one message share its number.
-            Some(before) if number == before => Order::Next,
-            Some(before) if number < before => Order::Old,
+            Some(before) if number <= before => Order::Old,
             Some(before) => {
                 self.sequence = Some(number);
                 match number - before - 1 {

@@ -57,7 +57,10 @@ pub enum SequenceScope {
     /// Each instrument apart, the same on every connection; numbers may be left out.
     Instrument,
     /// All messages of one connection without a gap, beginning anew with each connection.
-    Connection,
+    Connection {
+        /// The member of every message that holds its number.
+        member: &'static str,
+    },
 }
 
 /// A venue that gives out an address and a token before it takes connections.

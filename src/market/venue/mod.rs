@@ -8,6 +8,8 @@
 //! instruments keep the venue's own spelling; times are taken in the unit the venue documents
 //! for the field.
 
+use std::cell::Cell;
+
 mod binance;
 mod bitstamp;
 mod bybit;
@@ -28,7 +30,7 @@ mod wording;
 
 pub use event::{Ack, Book, Event, EventKind, Invalid, Reason, Side, VenueError, VenueQuote, VenueTrade};
 
-use dialect::{Admission, Dialect};
+use dialect::{Admission, Dialect, SequenceScope};
 use inflate::Inflater;
 use json::{Json, Reader};
 
@@ -228,6 +230,27 @@ impl Parser {
     /// instrument where it has one.
     pub fn parse(&mut self, venue: VenueId, frame: &[u8], sink: &mut Sink<'_>) -> Result<(), Invalid> {
         parse_text(&mut self.reader, venue, frame, sink)
+    }
+
+    /// [`Parser::parse`] for a connection whose messages the venue numbers
+    /// ([`SequenceScope::Connection`]): `number` is set before the first event comes, to `None`
+    /// where the message bears none.
+    pub fn parse_numbered(
+        &mut self,
+        venue: VenueId,
+        frame: &[u8],
+        number: &Cell<Option<u64>>,
+        sink: &mut Sink<'_>,
+    ) -> Result<(), Invalid> {
+        number.set(None);
+        let spec = venue.spec();
+        let Some(SequenceScope::Connection { member }) = spec.dialect.map(|dialect| dialect.sequence) else {
+            return self.parse(venue, frame, sink);
+        };
+        self.reader.read(frame, |json| {
+            number.set(json.get(member).and_then(field::id));
+            (spec.parse)(json, sink)
+        })
     }
 
     /// Parses one binary WebSocket message of `venue`, with the promises of [`Parser::parse`].

@@ -17,7 +17,7 @@ static DIALECT: Dialect = Dialect {
     ping_every: Some(Duration::from_secs(15)),
     max_life: Some(Duration::from_secs(3_600)),
     confirms: true,
-    sequence: SequenceScope::Connection,
+    sequence: SequenceScope::Connection { member: "n" },
     subscribe: |instruments, id, out| {
         out.extend(
             instruments
@@ -331,7 +331,7 @@ fn gaps_and_repeats_in_a_connections_numbers_are_told() {
         told,
         [
             Order::Next,
-            Order::Next,
+            Order::Old,
             Order::Next,
             Order::Next,
             Order::Gap(2),

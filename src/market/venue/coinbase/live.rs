@@ -30,7 +30,9 @@ pub(in super::super) static DIALECT: Dialect = Dialect {
     ping_every: None,
     max_life: None,
     confirms: true,
-    sequence: SequenceScope::Connection,
+    sequence: SequenceScope::Connection {
+        member: "sequence_num",
+    },
     subscribe: |instruments, _, out| {
         if instruments.is_empty() {
             return;
