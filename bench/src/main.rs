@@ -6,6 +6,7 @@ mod compare;
 mod cpu_time;
 mod load;
 mod machine;
+mod parse;
 mod population;
 mod stats;
 mod tally;
@@ -33,12 +34,14 @@ enum Command {
     Compare(compare::Args),
     /// The answer path alone, without sockets.
     Answer(answer::Args),
+    Parse(parse::ParseArgs),
 }
 
 fn main() -> ExitCode {
     let outcome = match Cli::parse().command {
         Command::Compare(args) => compare::run(&args),
         Command::Answer(args) => answer::run(&args),
+        Command::Parse(args) => parse::run(&args).map(|()| true),
     };
     match outcome {
         Ok(true) => ExitCode::SUCCESS,
