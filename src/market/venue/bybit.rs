@@ -83,7 +83,7 @@ fn push<'f>(frame: Json<'f>, topic: &'f str, sink: &mut Sink<'_>) {
     };
     match kind {
         "orderbook" => message.orderbook(rest.split('.').next() == Some("1"), sink),
-        "tickers" => message.one(data, sink, |message, symbol| message.ticker(symbol)),
+        "tickers" => message.one(data, sink, Message::ticker),
         "publicTrade" | "trade" => message.trades(sink),
         "bookTicker" | "bookticker" => message.one(data, sink, |_, symbol| old::book_ticker(data, symbol)),
         "orderBookL2_25" | "orderBook_200" | "depth" | "diffDepth" | "mergedDepth" => {

@@ -33,7 +33,7 @@ pub(in super::super) static DIALECT: Dialect = Dialect {
     rest_gap: Duration::from_millis(100),
     ping_every: Some(Duration::from_secs(10)),
     // The token ends after 24 hours and the stream with it.
-    max_life: Some(Duration::from_secs(22 * 3_600)),
+    max_life: Some(Duration::from_hours(22)),
     confirms: true,
     sequence: SequenceScope::Instrument,
     subscribe: |instruments, id, out| messages("subscribe", instruments, id, out),
@@ -81,24 +81,26 @@ fn admission(answer: Json<'_>, id: u64) -> Result<Admission, Invalid> {
         .get("pingInterval")
         .and_then(field::id)
         .ok_or(missing("pingInterval"))?;
-    let mut url = format!("{endpoint}?token=");
-    escape(token, &mut url);
-    url.push_str(&format!("&connectId={id}"));
     Ok(Admission {
-        url,
+        url: format!("{endpoint}?token={}&connectId={id}", escaped(token)),
         ping_every: Duration::from_millis(ping.clamp(*PING_MILLIS.start(), *PING_MILLIS.end())),
     })
 }
 
 /// A value of a query, by RFC 3986; `=` may stand in one.
-fn escape(value: &str, out: &mut String) {
+fn escaped(value: &str) -> String {
+    const HEX: &[u8; 16] = b"0123456789ABCDEF";
+    let mut out = String::with_capacity(value.len());
     for byte in value.bytes() {
         if byte.is_ascii_alphanumeric() || b"-._~=".contains(&byte) {
             out.push(byte.into());
         } else {
-            out.push_str(&format!("%{byte:02X}"));
+            let digits = [HEX[usize::from(byte >> 4)], HEX[usize::from(byte & 15)]];
+            out.push('%');
+            out.extend(digits.map(char::from));
         }
     }
+    out
 }
 
 pub(in super::super) fn parse_rest<'f>(
