@@ -395,7 +395,7 @@ fn other_topics_are_ignored_by_their_kind() {
     is(
         VENUE,
         r#"{"topic":"publicTrade.BTCUSDT","data":[]}"#,
-        Event::Ignored { kind: "trade" },
+        Event::Ignored { kind: "publicTrade" },
     );
     for frame in [r#"{"z":1}"#, r#"{"retCode":0}"#, r#"{"data":[]}"#] {
         let nothing = events(VENUE, frame, |_, event| panic!("{frame}: {event:?}"));

@@ -14,7 +14,7 @@ use super::super::dialect::{self, Admission, Dialect, SequenceScope, TokenReques
 use super::super::field;
 use super::super::json::Json;
 use super::super::{Book, Event, Invalid, Reason, Sink, VenueError, VenueQuote};
-use super::{quote_time, read_day, read_ticker, trade};
+use super::{read_day, read_ticker, trade};
 
 /// Instruments that a topic takes.
 const INSTRUMENTS_PER_TOPIC: usize = 100;
@@ -182,7 +182,7 @@ impl<'f> Answer<'f> {
         };
         let event = name.and_then(|name| {
             if sold && !best {
-                return trade(element, name, if has("ts") { "ts" } else { "time" }, true);
+                return trade(element, name, true);
             }
             let mut quote = VenueQuote::new(name);
             if day {
@@ -199,11 +199,11 @@ impl<'f> Answer<'f> {
 
     /// Spot has `time`, futures `ts`; a list has its time once, in milliseconds by either name.
     fn time(&self, element: Json<'f>) -> Result<Option<u64>, Invalid> {
-        if let Some(time) = quote_time(element, "time")? {
-            return Ok(Some(time));
+        if let Some(time) = element.get("time") {
+            return field::unix_millis(time, "time");
         }
-        if let Some(time) = quote_time(element, "ts")? {
-            return Ok(Some(time));
+        if let Some(time) = element.get("ts") {
+            return field::unix_nanos(time, "ts");
         }
         let list = ["time", "ts"]
             .into_iter()

@@ -249,6 +249,16 @@ fn no_wrong_time_passes() {
             refused(VENUE, &frame, reason, Some(name));
         }
     }
+    // As the first futures messages had it.
+    is(
+        VENUE,
+        r#"{"type":"message","topic":"/contractMarket/tickerV2:A","data":{"bestBidPrice":"1","time":1545904567062140823}}"#,
+        Event::Quote(VenueQuote {
+            bid: dec("1"),
+            venue_time_ns: Some(1_545_904_567_062_140_823),
+            ..VenueQuote::new("A")
+        }),
+    );
     // Milliseconds where nanoseconds are documented are taken as nanoseconds: no unit is guessed.
     is(
         VENUE,
