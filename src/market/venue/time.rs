@@ -92,6 +92,11 @@ pub fn unix_micros(text: &[u8]) -> Result<u64, TimeError> {
     integer(text)?.checked_mul(1_000).ok_or(TimeError::TooLate)
 }
 
+/// Unix nanoseconds as they are: `1619378327739050725`.
+pub fn unix_nanos(text: &[u8]) -> Result<u64, TimeError> {
+    integer(text)
+}
+
 fn join(seconds: u64, nanos: u32) -> Result<u64, TimeError> {
     if seconds >= MAX_SECONDS {
         return Err(TimeError::TooLate);
