@@ -1,6 +1,7 @@
 //! The command line, one file per command.
 
 pub mod accounts;
+pub mod decode;
 pub mod keys;
 mod ledger;
 pub mod logging;
@@ -34,10 +35,11 @@ enum Command {
     Watch(watch::WatchArgs),
     Keys(keys::KeysArgs),
     Accounts(accounts::AccountsArgs),
+    Decode(decode::DecodeArgs),
 }
 
 /// Runs one command: exit code 0 is success, 1 failure, 2 wrong usage, 3 (of `query`) a
-/// symbol without a price.
+/// symbol without a price, 4 (of `decode`) a frame that is not understood.
 pub fn run(cli: Cli) -> ExitCode {
     let mut out = std::io::stdout().lock();
     let result = match cli.command {
@@ -52,6 +54,7 @@ pub fn run(cli: Cli) -> ExitCode {
         Command::Query(args) => query::run(&args, &mut out),
         Command::Keys(args) => keys::run(&args, &mut out).map(|()| 0),
         Command::Accounts(args) => accounts::run(&args, &mut out).map(|()| 0),
+        Command::Decode(args) => decode::run(&args, &mut out),
     };
     match result {
         Ok(code) => ExitCode::from(code),
