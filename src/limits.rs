@@ -83,6 +83,9 @@ pub const MARKET_STALE_MS: u64 = 10_000;
 /// serving.
 pub const KEYS_STALE_MS: u64 = 120_000;
 
+/// Instruments that a summary of decoded frames counts by name.
+pub const DECODE_INSTRUMENTS: usize = 10_000;
+
 const _: () = {
     assert!(RECEIVE_SLOT_BYTES > MAX_DATAGRAM);
     assert!(SHARD_SESSIONS <= 1 << 16, "session slots are 16-bit numbers");

@@ -1,6 +1,7 @@
 //! The command line, one file per command.
 
 pub mod accounts;
+pub mod decode;
 pub mod keys;
 mod ledger;
 pub mod logging;
@@ -36,10 +37,11 @@ enum Command {
     Keys(keys::KeysArgs),
     Accounts(accounts::AccountsArgs),
     Symbols(symbols::SymbolsArgs),
+    Decode(decode::DecodeArgs),
 }
 
 /// Runs one command: exit code 0 is success, 1 failure, 2 wrong usage, 3 (of `query`) a
-/// symbol without a price.
+/// symbol without a price, 4 (of `decode`) a frame that is not understood.
 pub fn run(cli: Cli) -> ExitCode {
     let mut out = std::io::stdout().lock();
     let result = match cli.command {
@@ -55,6 +57,7 @@ pub fn run(cli: Cli) -> ExitCode {
         Command::Keys(args) => keys::run(&args, &mut out).map(|()| 0),
         Command::Accounts(args) => accounts::run(&args, &mut out).map(|()| 0),
         Command::Symbols(args) => symbols::run(&args, &mut out).map(|()| 0),
+        Command::Decode(args) => decode::run(&args, &mut out),
     };
     match result {
         Ok(code) => ExitCode::from(code),

@@ -39,7 +39,7 @@ use serde::Deserialize;
 use super::symbol::SymbolTable;
 use super::symbol_rows::SymbolTableError;
 use super::venue::VenueId;
-use lines::{Line, Lines};
+pub(super) use lines::{Line, Lines};
 use normalised::Column;
 
 pub use lines::MAX_LINE_BYTES;
