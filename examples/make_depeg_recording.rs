@@ -11,6 +11,7 @@
 
 use std::fs::{self, File};
 use std::io::Write as _;
+use std::ops::Range;
 use std::path::Path;
 
 use anyhow::{Context as _, Result, bail, ensure};
@@ -57,12 +58,17 @@ fn main() -> Result<()> {
 
 /// Writes the recording of a folder of candles; tells how many quotes and bytes it has.
 pub(crate) fn convert(candles: &Path, out: &Path) -> Result<(usize, u64)> {
+    convert_window(candles, out, FROM_UNIX..TO_UNIX)
+}
+
+/// The same of the bars that begin within a window of Unix seconds.
+pub(crate) fn convert_window(candles: &Path, out: &Path, window: Range<u64>) -> Result<(usize, u64)> {
     let mut rows = Vec::new();
     for (order, (file, venue, market)) in FILES.into_iter().enumerate() {
         let path = candles.join(file);
         let text = fs::read_to_string(&path).with_context(|| format!("cannot read {}", path.display()))?;
         for (number, line) in text.lines().enumerate().skip(1) {
-            let row = bar(line, venue, market)
+            let row = bar(line, venue, market, &window)
                 .with_context(|| format!("{}, line {}", path.display(), number + 1))?;
             rows.extend(row.map(|(end, row)| (end, order, row)));
         }
@@ -91,13 +97,13 @@ pub(crate) fn convert(candles: &Path, out: &Path) -> Result<(usize, u64)> {
 }
 
 /// One candle as a row, with the bar's end; None when it is outside the window or had no trade.
-fn bar(line: &str, venue: &str, market: &str) -> Result<Option<(u64, String)>> {
+fn bar(line: &str, venue: &str, market: &str, window: &Range<u64>) -> Result<Option<(u64, String)>> {
     let fields: Vec<_> = line.split(',').collect();
     ensure!(fields.len() >= 6, "expected start,open,high,low,close,volume");
     let start: u64 = fields[0].parse().context("start is not Unix seconds")?;
     let [high, low, close, volume] = [2, 3, 4, 5].map(|i| Decimal::parse(fields[i]));
     let (high, low, close, volume) = (high?, low?, close?, volume?);
-    if !(FROM_UNIX..TO_UNIX).contains(&start) || volume.is_zero() {
+    if !window.contains(&start) || volume.is_zero() {
         return Ok(None);
     }
     // One digit finer than both, so that the half is exact.

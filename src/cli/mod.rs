@@ -7,6 +7,7 @@ pub mod logging;
 pub mod output;
 pub mod query;
 pub mod serve;
+pub mod symbols;
 #[cfg(test)]
 mod tests;
 pub mod watch;
@@ -34,6 +35,7 @@ enum Command {
     Watch(watch::WatchArgs),
     Keys(keys::KeysArgs),
     Accounts(accounts::AccountsArgs),
+    Symbols(symbols::SymbolsArgs),
 }
 
 /// Runs one command: exit code 0 is success, 1 failure, 2 wrong usage, 3 (of `query`) a
@@ -52,6 +54,7 @@ pub fn run(cli: Cli) -> ExitCode {
         Command::Query(args) => query::run(&args, &mut out),
         Command::Keys(args) => keys::run(&args, &mut out).map(|()| 0),
         Command::Accounts(args) => accounts::run(&args, &mut out).map(|()| 0),
+        Command::Symbols(args) => symbols::run(&args, &mut out).map(|()| 0),
     };
     match result {
         Ok(code) => ExitCode::from(code),
