@@ -1,11 +1,13 @@
 //! The command line, one file per command.
 
 pub mod accounts;
+pub mod convert;
 pub mod keys;
 mod ledger;
 pub mod logging;
 pub mod output;
 pub mod query;
+pub mod record;
 pub mod serve;
 #[cfg(test)]
 mod tests;
@@ -34,6 +36,7 @@ enum Command {
     Watch(watch::WatchArgs),
     Keys(keys::KeysArgs),
     Accounts(accounts::AccountsArgs),
+    Convert(convert::ConvertArgs),
 }
 
 /// Runs one command: exit code 0 is success, 1 failure, 2 wrong usage, 3 (of `query`) a
@@ -52,6 +55,7 @@ pub fn run(cli: Cli) -> ExitCode {
         Command::Query(args) => query::run(&args, &mut out),
         Command::Keys(args) => keys::run(&args, &mut out).map(|()| 0),
         Command::Accounts(args) => accounts::run(&args, &mut out).map(|()| 0),
+        Command::Convert(args) => convert::run(&args, &mut out).map(|()| 0),
     };
     match result {
         Ok(code) => ExitCode::from(code),

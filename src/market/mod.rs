@@ -13,6 +13,7 @@ pub mod replay;
 pub mod symbol;
 mod symbol_build;
 mod symbol_rows;
+pub mod tap;
 pub mod venue;
 
 pub use admit::MAX_VENUE_TIME_AHEAD_NS;
