@@ -67,13 +67,14 @@ pub struct RecordingWriter {
     rotate_bytes: u64,
     rotate_ns: u64,
     current: Option<Segment>,
+    /// The latest file, whether or not it came to anything.
+    path: Option<PathBuf>,
     line: Vec<u8>,
     files: u64,
 }
 
 /// One file.
 struct Segment {
-    path: PathBuf,
     gzip: GzEncoder<Counted>,
     began_ns: u64,
     flushed_ns: u64,
@@ -138,6 +139,7 @@ impl RecordingWriter {
             rotate_bytes,
             rotate_ns,
             current: None,
+            path: None,
             line: Vec::new(),
             files: 0,
         }
@@ -222,9 +224,9 @@ impl RecordingWriter {
         self.close()
     }
 
-    /// The file that is written to, once there is one.
+    /// The latest file, once there was one.
     pub fn path(&self) -> Option<&Path> {
-        self.current.as_ref().map(|segment| segment.path.as_path())
+        self.path.as_deref()
     }
 
     /// Files begun so far.
@@ -246,7 +248,8 @@ impl RecordingWriter {
             empty => {
                 let (path, file) = (self.open)(at_ns)?;
                 self.files += 1;
-                empty.insert(Segment::begin(path, file, at_ns)?)
+                self.path = Some(path);
+                empty.insert(Segment::begin(file, at_ns)?)
             }
         };
         self.line.push(b'\n');
@@ -268,7 +271,7 @@ impl RecordingWriter {
 }
 
 impl Segment {
-    fn begin(path: PathBuf, file: Box<dyn Write + Send>, at_ns: u64) -> io::Result<Self> {
+    fn begin(file: Box<dyn Write + Send>, at_ns: u64) -> io::Result<Self> {
         let mut gzip = GzEncoder::new(Counted { file, bytes: 0 }, Compression::new(LEVEL));
         let mut line = Vec::new();
         put(
@@ -282,7 +285,6 @@ impl Segment {
         line.push(b'\n');
         gzip.write_all(&line)?;
         Ok(Self {
-            path,
             gzip,
             began_ns: at_ns,
             flushed_ns: at_ns,
