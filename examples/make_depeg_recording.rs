@@ -9,6 +9,7 @@
 //! close at the bar's end, confidence = half of high - low, none without volume. The same input
 //! gives the same bytes.
 
+use std::ops::Range;
 use std::path::Path;
 
 use anyhow::{Context as _, Result, bail, ensure};
@@ -33,9 +34,10 @@ const FILES: [(&str, &str, &str); 11] = [
 ];
 
 /// 2023-03-10T00:00Z, the day the bank failed.
-const FROM_NS: u64 = 1_678_406_400_000_000_000;
+const FROM_UNIX: u64 = 1_678_406_400;
 /// 2023-03-11T12:00Z, after the peg's low.
-const TO_NS: u64 = 1_678_536_000_000_000_000;
+const TO_UNIX: u64 = 1_678_536_000;
+const NANOS: u64 = 1_000_000_000;
 
 fn main() -> Result<()> {
     let arguments: Vec<_> = std::env::args().skip(1).collect();
@@ -49,6 +51,11 @@ fn main() -> Result<()> {
 
 /// Writes the recording of a folder of candles; tells how many quotes and bytes it has.
 pub(crate) fn convert(candles: &Path, out: &Path) -> Result<(usize, u64)> {
+    convert_window(candles, out, FROM_UNIX..TO_UNIX)
+}
+
+/// The same of the bars that begin within a window of Unix seconds.
+pub(crate) fn convert_window(candles: &Path, out: &Path, window: Range<u64>) -> Result<(usize, u64)> {
     let inputs: Vec<_> = FILES
         .iter()
         .map(|(file, venue, spelling)| {
@@ -61,8 +68,9 @@ pub(crate) fn convert(candles: &Path, out: &Path) -> Result<(usize, u64)> {
         })
         .collect::<Result<_>>()?;
     let options = Options {
-        after_ns: Some(FROM_NS),
-        until_ns: Some(TO_NS),
+        // A bar's row stands at its end.
+        after_ns: Some(window.start * NANOS),
+        until_ns: Some(window.end * NANOS),
         ..Options::default()
     };
     let mut conversion = converted(&inputs, &options)?;

@@ -54,7 +54,7 @@ fn the_service_answers_every_vector_as_published() {
         let (_, tables) = PriceWriter::new(&Arc::new(names), 1);
         let (mut meter, _pages) = Meter::new();
         let mut answerer = Answerer {
-            prices: &tables[0],
+            prices: &tables[0].load(),
             keys: &KeyTable::new(vec![entry]),
             windows: &mut Windows::new(1),
             meter: &mut meter,

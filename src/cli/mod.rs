@@ -9,6 +9,7 @@ pub mod output;
 pub mod query;
 pub mod record;
 pub mod serve;
+pub mod symbols;
 #[cfg(test)]
 mod tests;
 pub mod watch;
@@ -37,6 +38,7 @@ enum Command {
     Keys(keys::KeysArgs),
     Accounts(accounts::AccountsArgs),
     Convert(convert::ConvertArgs),
+    Symbols(symbols::SymbolsArgs),
 }
 
 /// Runs one command: exit code 0 is success, 1 failure, 2 wrong usage, 3 (of `query`) a
@@ -56,6 +58,7 @@ pub fn run(cli: Cli) -> ExitCode {
         Command::Keys(args) => keys::run(&args, &mut out).map(|()| 0),
         Command::Accounts(args) => accounts::run(&args, &mut out).map(|()| 0),
         Command::Convert(args) => convert::run(&args, &mut out).map(|()| 0),
+        Command::Symbols(args) => symbols::run(&args, &mut out).map(|()| 0),
     };
     match result {
         Ok(code) => ExitCode::from(code),

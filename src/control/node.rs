@@ -29,7 +29,7 @@ use crate::shard::driver::{self, Chosen, probe};
 use crate::shard::socket::Steering;
 use crate::store::{Ledger, SqliteLedger};
 use crate::tables::meter::Meter;
-use crate::tables::prices::{PriceTable, PriceWriter};
+use crate::tables::prices::{PriceCopy, PriceWriter};
 
 /// How often keys are looked for and usage is flushed.
 const TICK: Duration = Duration::from_millis(200);
@@ -101,7 +101,7 @@ impl Node {
             .cloned()
             .collect();
         let boot = getrandom::u64().map_err(|error| anyhow!("no randomness: {error}"))?;
-        let usage = UsageFlush::new(ledger, names, config.node.clone(), boot, meters);
+        let usage = UsageFlush::new(ledger, Arc::clone(&prices[0]), config.node.clone(), boot, meters);
         tracing::info!(udp = %shards.address, http = %web.http, ops = %web.ops, "listening");
         let node = Self {
             data,
@@ -259,7 +259,7 @@ fn board(
     now_ns: u64,
     driver: &Chosen,
     cpus: &[Option<usize>],
-    prices: &[Arc<PriceTable>],
+    prices: &[PriceCopy],
     recording: &Recording,
 ) -> Ops {
     Ops {

@@ -19,7 +19,7 @@ use self::verdict::Finding;
 use crate::lpo::http::json::Json;
 use crate::shard::web::{OpsPage, OpsPages, WebCounters};
 use crate::tables::counters::ShardCounters;
-use crate::tables::prices::PriceTable;
+use crate::tables::prices::PriceCopy;
 
 /// The board.
 #[derive(Debug)]
@@ -31,7 +31,7 @@ pub struct Ops {
     /// The HTTP workers' counters, in order.
     pub web: Vec<Arc<WebCounters>>,
     /// Any copy of the prices, to count symbols by status.
-    pub prices: Arc<PriceTable>,
+    pub prices: PriceCopy,
     /// The market.
     pub market: MarketFacts,
     /// The ledger.

@@ -16,7 +16,7 @@ use crate::shard::socket::{Granted, Steering, bind_group};
 use crate::shard::{self, ShardParts, ShardShared};
 use crate::tables::keys::KeyTable;
 use crate::tables::meter::{Meter, MeterPages};
-use crate::tables::prices::PriceTable;
+use crate::tables::prices::PriceCopy;
 
 /// Longest time the shards may take to start.
 const START_LIMIT: Duration = Duration::from_secs(10);
@@ -73,7 +73,7 @@ impl Shards {
         address: SocketAddr,
         facts: &[ShardFacts],
         driver: &Chosen,
-        prices: &[Arc<PriceTable>],
+        prices: &[PriceCopy],
         keys: &Arc<ArcSwap<KeyTable>>,
         shared: &Arc<ShardShared>,
     ) -> anyhow::Result<Self> {

@@ -302,7 +302,7 @@ mod tests {
                 .map(|(id, until)| KeyEntry::new(KeyId(id), &verifier, limits, until, Arc::default()));
             let (meter, pages) = Meter::new();
             Self {
-                prices: Arc::clone(&tables[0]),
+                prices: tables[0].load_full(),
                 keys: KeyTable::new(keys.into()),
                 windows: Windows::new(1),
                 meter,

@@ -29,7 +29,7 @@ use crate::lpo::udp::{Answerer, UnsignedBudget};
 use crate::tables::counters::ShardCounters;
 use crate::tables::keys::KeyTable;
 use crate::tables::meter::{Meter, RowIndex};
-use crate::tables::prices::PriceTable;
+use crate::tables::prices::{PriceCopy, PriceTable};
 use crate::tables::window::Windows;
 
 /// Everything a shard is given at its start.
@@ -41,8 +41,8 @@ pub struct ShardParts {
     pub cpu: Option<usize>,
     /// A bound socket.
     pub socket: Socket,
-    /// Its copy of the prices.
-    pub prices: Arc<PriceTable>,
+    /// Its copy of the prices; the market swaps larger tables in.
+    pub prices: PriceCopy,
     /// The keys; the control plane swaps new tables in.
     pub keys: Arc<ArcSwap<KeyTable>>,
     /// Its usage meter.
@@ -68,7 +68,7 @@ pub struct ShardShared {
 #[derive(Debug)]
 pub struct Shard {
     socket: BatchSocket,
-    prices: Arc<PriceTable>,
+    prices: Cache<PriceCopy, Arc<PriceTable>>,
     keys: Cache<Arc<ArcSwap<KeyTable>>, Arc<KeyTable>>,
     windows: Windows,
     meter: Meter,
@@ -92,7 +92,7 @@ impl Shard {
     pub fn new(parts: ShardParts) -> Self {
         Self {
             socket: BatchSocket::new(parts.socket),
-            prices: parts.prices,
+            prices: Cache::new(parts.prices),
             keys: Cache::new(parts.keys),
             windows: Windows::new(parts.seed),
             meter: parts.meter,
@@ -120,7 +120,7 @@ impl Shard {
         }
         let month_end_ns = self.shared.month_end_ns.load(Ordering::Relaxed);
         let mut answerer = Answerer {
-            prices: &self.prices,
+            prices: self.prices.load(),
             keys: self.keys.load(),
             windows: &mut self.windows,
             meter: &mut self.meter,
@@ -158,6 +158,8 @@ impl Shard {
         if is_due(self.sweep_due_ns, SWEEP_NS, now_ns) {
             self.sweep_due_ns = now_ns + SWEEP_NS;
             self.windows.sweep(self.keys.load(), now_ns);
+            // An idle shard lets go of a table that was replaced, too.
+            self.prices.load();
             self.counters.sessions.set(self.windows.len() as u64);
         }
         // A crowded page is handed over early: without room for it a request is not answered.

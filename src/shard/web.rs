@@ -28,7 +28,7 @@ use crate::limits::{
 use crate::shard::ShardShared;
 use crate::tables::keys::KeyTable;
 use crate::tables::meter::Meter;
-use crate::tables::prices::PriceTable;
+use crate::tables::prices::PriceCopy;
 
 /// How patient a worker is, and with how many.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -59,7 +59,7 @@ pub struct WebParts {
     /// A listener of [`bind_group`].
     pub listener: TcpListener,
     /// The price copy of its shard.
-    pub prices: Arc<PriceTable>,
+    pub prices: PriceCopy,
     /// The keys; the control plane swaps new tables in.
     pub keys: Arc<ArcSwap<KeyTable>>,
     /// Its usage meter.

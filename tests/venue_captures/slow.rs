@@ -1,12 +1,24 @@
 //! The same frames read by another library, another calendar and string surgery.
 
+mod cryptocom;
+mod gate;
+mod gemini;
+
 use super::{Fact, Value};
+
+/// A frame as another library reads it.
+pub(crate) fn value(frame: &str) -> Value {
+    serde_json::from_str(&gate::with_exact_times(frame)).expect("recorded frames are JSON")
+}
 
 pub(crate) fn facts(venue: &str, frame: &Value) -> Vec<Fact> {
     match venue {
         "coinbase" => coinbase(frame),
         "kraken" => kraken(frame),
         "bitstamp" => bitstamp(frame),
+        "gemini" => gemini::facts(frame),
+        "cryptocom" => cryptocom::facts(frame),
+        "gate" => gate::facts(frame),
         _ => binance(frame),
     }
     .into_iter()

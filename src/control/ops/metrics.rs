@@ -9,7 +9,7 @@ use super::Ops;
 use super::exposition::{Exposition, seconds};
 use crate::shard::web::{CutReason, WebCounters};
 use crate::tables::counters::{Counter, ShardCounters};
-use crate::tables::prices::{PriceRecord, SymbolIndex};
+use crate::tables::prices::PriceRecord;
 
 /// One counter of many.
 type Pick<T> = fn(&T) -> &Counter;
@@ -28,8 +28,9 @@ pub(super) fn render(ops: &Ops, now_ns: u64) -> String {
 /// Symbols by the status of their price, in wire order.
 pub(super) fn symbols_by_status(ops: &Ops, now_ns: u64) -> [u64; PriceStatus::ALL.len()] {
     let mut counts = [0; PriceStatus::ALL.len()];
-    for index in 0..ops.prices.names().names().len() as u32 {
-        let record = ops.prices.read(SymbolIndex(index)).unwrap_or(PriceRecord::NONE);
+    let prices = ops.prices.load();
+    for (index, _) in prices.names().listed() {
+        let record = prices.read(index).unwrap_or(PriceRecord::NONE);
         counts[record.status_at(now_ns, 0) as usize] += 1;
     }
     counts

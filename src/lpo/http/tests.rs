@@ -67,7 +67,7 @@ impl Server {
             .map(|(id, until)| KeyEntry::new(KeyId(id), &key(id).verifier(), limits, until, Arc::default()));
         let (meter, pages) = Meter::new();
         Self {
-            prices: Arc::clone(&tables[0]),
+            prices: tables[0].load_full(),
             writer,
             keys: KeyTable::new(keys.into()),
             meter,

@@ -368,5 +368,6 @@ fn unpriced(receive_time_ns: u64) -> Quote {
         venue_time_ns: None,
         receive_time_ns,
         sequence: None,
+        fetched: false,
     }
 }

@@ -24,6 +24,7 @@ mod kucoin;
 mod okx;
 mod recorded;
 pub mod time;
+mod wording;
 
 pub use event::{Ack, Book, Event, Invalid, Reason, Side, VenueError, VenueQuote, VenueTrade};
 
@@ -281,7 +282,11 @@ impl std::fmt::Debug for Parser {
 }
 
 #[cfg(test)]
+mod live_testing;
+#[cfg(test)]
 mod testing;
+#[cfg(test)]
+mod trees;
 
 #[cfg(test)]
 mod tests {

@@ -47,3 +47,14 @@ pub(super) fn refused(venue: &str, frame: &str, reason: Reason, field: Option<&s
 pub(super) fn dec(text: &str) -> Option<Decimal> {
     Some(Decimal::parse(text).unwrap_or_else(|error| panic!("{text}: {error}")))
 }
+
+/// Asserts what a REST answer holds, event by event.
+pub(super) fn rest(venue: &str, body: &str, asked: Option<&str>, expected: &[Event<'_>]) {
+    let venue = VenueId::from_name(venue).expect("the test names a venue");
+    let mut count = 0;
+    let result = Parser::new().parse_rest(venue, body.as_bytes(), asked, &mut |event| {
+        assert_eq!(Some(&event), expected.get(count), "{body}");
+        count += 1;
+    });
+    assert_eq!((result, count), (Ok(()), expected.len()), "{body}");
+}

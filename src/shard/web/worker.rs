@@ -22,7 +22,7 @@ use crate::lpo::http::{Answerer, Directory};
 use crate::shard::ShardShared;
 use crate::tables::keys::KeyTable;
 use crate::tables::meter::Meter;
-use crate::tables::prices::PriceTable;
+use crate::tables::prices::{PriceCopy, PriceTable};
 
 /// What all connections of one worker share.
 pub(super) struct Worker {
@@ -44,7 +44,7 @@ pub(super) struct Worker {
 /// What prices are answered from.
 #[derive(Debug)]
 pub(super) struct Oracle {
-    prices: Arc<PriceTable>,
+    prices: Cache<PriceCopy, Arc<PriceTable>>,
     keys: Cache<Arc<ArcSwap<KeyTable>>, Arc<KeyTable>>,
     source: Cache<Arc<ArcSwap<String>>, Arc<String>>,
     meter: Meter,
@@ -60,14 +60,14 @@ struct Entry {
 
 impl Oracle {
     pub(super) fn new(
-        prices: Arc<PriceTable>,
+        prices: PriceCopy,
         keys: Arc<ArcSwap<KeyTable>>,
         meter: Meter,
         source: Arc<ArcSwap<String>>,
     ) -> Self {
         Self {
-            directory: Directory::new(prices.names()),
-            prices,
+            directory: Directory::new(prices.load().names()),
+            prices: Cache::new(prices),
             keys: Cache::new(keys),
             source: Cache::new(source),
             meter,
@@ -79,7 +79,7 @@ impl Oracle {
     pub(super) fn ask<T>(&mut self, question: impl FnOnce(&mut Answerer<'_>) -> T) -> T {
         let left_ms = self.month_end_ns.saturating_sub(clock::unix_nanos()) / 1_000_000;
         question(&mut Answerer {
-            prices: &self.prices,
+            prices: self.prices.load(),
             keys: self.keys.load(),
             meter: &mut self.meter,
             directory: &mut self.directory,
@@ -244,6 +244,8 @@ impl Worker {
         }
         let Some(oracle) = &self.oracle else { return };
         let mut oracle = oracle.borrow_mut();
+        // An idle worker lets go of tables that were replaced, too.
+        oracle.prices.load();
         oracle.month_end_ns = self.shared.month_end_ns.load(Ordering::Relaxed);
         if now_ms >= self.close_due_ms.get() {
             self.close_due_ms.set(now_ms + METER_CLOSE_MS);

@@ -10,11 +10,18 @@ use crate::store::rows::{MigrationState, MigrationStatus};
 const APPLICATION_ID: i32 = i32::from_be_bytes(*b"TBLG");
 
 /// Every migration ever shipped. A shipped one is never edited: its checksum is recorded.
-const MIGRATIONS: &[Migration] = &[Migration {
-    version: 1,
-    name: "customers and usage",
-    sql: include_str!("../migrations/sqlite/0001_customers_and_usage.sql"),
-}];
+const MIGRATIONS: &[Migration] = &[
+    Migration {
+        version: 1,
+        name: "customers and usage",
+        sql: include_str!("../migrations/sqlite/0001_customers_and_usage.sql"),
+    },
+    Migration {
+        version: 2,
+        name: "symbols",
+        sql: include_str!("../migrations/sqlite/0002_symbols.sql"),
+    },
+];
 
 const NEWEST: u32 = MIGRATIONS.len() as u32;
 

@@ -85,7 +85,7 @@ async fn a_ledger_newer_than_the_binary_is_refused() {
                 error,
                 StoreError::NewerSchema {
                     found: 999,
-                    newest: 1
+                    newest: 2
                 }
             ),
             "{error}"

@@ -68,7 +68,7 @@ pub(super) fn event<'f>(frame: Json<'f>, event: &'f str, sink: &mut Sink<'_>) {
 }
 
 /// `a` and `b` are `[price, whole lots, size]`, `c` is `[price, size]`.
-fn ticker<'f>(payload: Json<'f>, pair: &'f str) -> Result<Event<'f>, Invalid> {
+pub(super) fn ticker<'f>(payload: Json<'f>, pair: &'f str) -> Result<Event<'f>, Invalid> {
     if !payload.is_object() {
         return Err(Invalid::field("ticker", Reason::WrongType));
     }
