@@ -206,6 +206,9 @@ pub enum Reason {
     /// Cut, or no JSON at all.
     #[error("not JSON")]
     NotJson,
+    /// A binary frame that is neither plain nor a whole gzip or deflate stream.
+    #[error("broken compression")]
+    NotCompressed,
     /// Bytes that are no UTF-8.
     #[error("not UTF-8")]
     NotUtf8,
@@ -240,9 +243,10 @@ pub enum Reason {
 
 impl Reason {
     /// Every reason, for registering counters.
-    pub const ALL: [Self; 12] = [
+    pub const ALL: [Self; 13] = [
         Self::TooLarge,
         Self::NotJson,
+        Self::NotCompressed,
         Self::NotUtf8,
         Self::TooDeep,
         Self::UnknownShape,
@@ -260,6 +264,7 @@ impl Reason {
         match self {
             Self::TooLarge => "too_large",
             Self::NotJson => "not_json",
+            Self::NotCompressed => "bad_compression",
             Self::NotUtf8 => "not_utf8",
             Self::TooDeep => "too_deep",
             Self::UnknownShape => "unknown_shape",

@@ -181,6 +181,33 @@ pub(super) fn asked<'f>(
     }
 }
 
+/// Price and size of the first level of `[[price, size, ..], ..]`; both absent if the side is
+/// empty.
+pub(super) fn best(
+    levels: Json<'_>,
+    field: &'static str,
+) -> Result<(Option<Decimal>, Option<Decimal>), Invalid> {
+    if !levels.is_array() {
+        return Err(Invalid::field(field, Reason::WrongType));
+    }
+    levels
+        .elements()
+        .next()
+        .map_or(Ok((None, None)), |best| level(best, field))
+}
+
+/// Price and size of one level `[price, size, ..]`.
+pub(super) fn level(
+    level: Json<'_>,
+    field: &'static str,
+) -> Result<(Option<Decimal>, Option<Decimal>), Invalid> {
+    let mut level = level.elements();
+    let (Some(at), Some(amount)) = (level.next(), level.next()) else {
+        return Err(Invalid::field(field, Reason::WrongType));
+    };
+    Ok((price(at, field)?, size(amount, field)?))
+}
+
 /// Hands one element's event to the sink, or what is wrong with it.
 pub(super) fn emit<'f>(sink: &mut Sink<'_>, instrument: Option<&'f str>, event: Result<Event<'f>, Invalid>) {
     sink(event.unwrap_or_else(|invalid| Event::Invalid { instrument, invalid }));

@@ -15,7 +15,7 @@ const MAX_DEPTH: usize = 64;
 
 /// Buffers grown by a frame above this many bytes are given back after it, so that one order
 /// book snapshot of some megabytes does not hold several times its size for ever.
-const RETAINED_BYTES: usize = 256 * 1024;
+pub(super) const RETAINED_BYTES: usize = 256 * 1024;
 
 /// Reads frames one after the other with the same buffers.
 pub(super) struct Reader {

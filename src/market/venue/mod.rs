@@ -18,6 +18,7 @@ mod event;
 mod field;
 mod gate;
 mod gemini;
+mod inflate;
 mod json;
 mod kraken;
 mod kucoin;
@@ -29,6 +30,7 @@ mod wording;
 pub use event::{Ack, Book, Event, Invalid, Reason, Side, VenueError, VenueQuote, VenueTrade};
 
 use dialect::{Admission, Dialect};
+use inflate::Inflater;
 use json::{Json, Reader};
 use recorded::recorded;
 
@@ -210,12 +212,19 @@ pub struct VenueSpec {
     rest: Option<ParseRest>,
 }
 
+impl VenueSpec {
+    fn is_plain_heartbeat(&self, frame: &[u8]) -> bool {
+        self.plain_heartbeats.iter().any(|word| word.as_bytes() == frame)
+    }
+}
+
 /// Parses frames of any venue with one set of buffers.
 ///
 /// After the first frames it allocates nothing: frames below 256 KiB reuse what is there.
 /// One parser per connection or per thread; it keeps nothing from one frame to the next.
 pub struct Parser {
     reader: Reader,
+    inflater: Inflater,
 }
 
 impl Parser {
@@ -223,6 +232,7 @@ impl Parser {
     pub fn new() -> Self {
         Self {
             reader: Reader::new(),
+            inflater: Inflater::new(),
         }
     }
 
@@ -234,12 +244,26 @@ impl Parser {
     /// message of a known kind in which something is wrong comes as [`Event::Invalid`], with its
     /// instrument where it has one.
     pub fn parse(&mut self, venue: VenueId, frame: &[u8], sink: &mut Sink<'_>) -> Result<(), Invalid> {
-        let spec = venue.spec();
-        if spec.plain_heartbeats.iter().any(|word| word.as_bytes() == frame) {
+        parse_text(&mut self.reader, venue, frame, sink)
+    }
+
+    /// Parses one binary WebSocket message of `venue`, with the promises of [`Parser::parse`].
+    ///
+    /// It is gzip if it begins like gzip, plain if it begins like JSON, else raw deflate; one
+    /// message is one whole stream. A message of more than [`MAX_FRAME_BYTES`], as it came or
+    /// once inflated, is [`Reason::TooLarge`]; a broken, cut or continued stream is
+    /// [`Reason::NotCompressed`].
+    pub fn parse_binary(&mut self, venue: VenueId, frame: &[u8], sink: &mut Sink<'_>) -> Result<(), Invalid> {
+        if venue.spec().is_plain_heartbeat(frame) {
             sink(Event::Heartbeat);
             return Ok(());
         }
-        self.reader.read(frame, |json| (spec.parse)(json, sink))
+        let result = match self.inflater.inflate(frame) {
+            Ok(text) => parse_text(&mut self.reader, venue, text, sink),
+            Err(invalid) => Err(invalid),
+        };
+        self.inflater.give_back();
+        result
     }
 
     /// Parses the body of a REST answer of `venue`, with the promises of [`Parser::parse`].
@@ -267,6 +291,15 @@ impl Parser {
         let token = token.ok_or(Invalid::frame(Reason::UnknownShape))?;
         self.reader.read(body, |json| (token.read)(json, id))
     }
+}
+
+fn parse_text(reader: &mut Reader, venue: VenueId, frame: &[u8], sink: &mut Sink<'_>) -> Result<(), Invalid> {
+    let spec = venue.spec();
+    if spec.is_plain_heartbeat(frame) {
+        sink(Event::Heartbeat);
+        return Ok(());
+    }
+    reader.read(frame, |json| (spec.parse)(json, sink))
 }
 
 impl Default for Parser {
@@ -450,6 +483,7 @@ mod tests {
             let mut parser = Parser::new();
             for venue in VenueId::all() {
                 let _ = parser.parse(venue, &frame, &mut |event| assert!(!event.kind().is_empty()));
+                let _ = parser.parse_binary(venue, &frame, &mut |event| assert!(!event.kind().is_empty()));
             }
         }
 
