@@ -85,8 +85,28 @@ pub const KEYS_STALE_MS: u64 = 120_000;
 
 /// Instruments that a summary of decoded frames counts by name.
 pub const DECODE_INSTRUMENTS: usize = 10_000;
+/// Messages that wait for the disk while a market is recorded; what comes beyond is lost.
+pub const RECORDING_QUEUE_FRAMES: usize = 1 << 16;
+/// Bytes of messages that wait for the disk.
+pub const RECORDING_QUEUE_BYTES: usize = 64 << 20;
+/// Buffers that go back to the feed to be filled again.
+pub const RECORDING_SPARES: usize = 1_024;
+/// A buffer grown beyond this is not kept for another message.
+pub const RECORDING_SPARE_BYTES: usize = 64 << 10;
+/// Connections of one recording whose names are kept.
+pub const RECORDING_CONNECTIONS: usize = 1_024;
+/// Files of one recording that may begin in one second.
+pub const RECORDING_SAME_SECOND: u32 = 1_000;
+/// Files that are played as one recording.
+pub const RECORDING_FILES: usize = 4_096;
+/// Rows that a conversion holds while it sorts them by time.
+pub const CONVERT_ROWS: usize = 10_000_000;
 
 const _: () = {
+    assert!(
+        RECORDING_QUEUE_BYTES >= crate::market::venue::MAX_FRAME_BYTES,
+        "the largest frame must be able to wait"
+    );
     assert!(RECEIVE_SLOT_BYTES > MAX_DATAGRAM);
     assert!(SHARD_SESSIONS <= 1 << 16, "session slots are 16-bit numbers");
     assert!(KEY_SESSIONS as usize <= SHARD_SESSIONS);

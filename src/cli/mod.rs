@@ -1,12 +1,14 @@
 //! The command line, one file per command.
 
 pub mod accounts;
+pub mod convert;
 pub mod decode;
 pub mod keys;
 mod ledger;
 pub mod logging;
 pub mod output;
 pub mod query;
+pub mod record;
 pub mod serve;
 pub mod symbols;
 #[cfg(test)]
@@ -36,6 +38,7 @@ enum Command {
     Watch(watch::WatchArgs),
     Keys(keys::KeysArgs),
     Accounts(accounts::AccountsArgs),
+    Convert(convert::ConvertArgs),
     Symbols(symbols::SymbolsArgs),
     Decode(decode::DecodeArgs),
 }
@@ -56,6 +59,7 @@ pub fn run(cli: Cli) -> ExitCode {
         Command::Query(args) => query::run(&args, &mut out),
         Command::Keys(args) => keys::run(&args, &mut out).map(|()| 0),
         Command::Accounts(args) => accounts::run(&args, &mut out).map(|()| 0),
+        Command::Convert(args) => convert::run(&args, &mut out).map(|()| 0),
         Command::Symbols(args) => symbols::run(&args, &mut out).map(|()| 0),
         Command::Decode(args) => decode::run(&args, &mut out),
     };
