@@ -107,6 +107,7 @@ pub const KEYS_STALE_MS: u64 = 120_000;
 
 /// Instruments that a summary of decoded frames counts by name.
 pub const DECODE_INSTRUMENTS: usize = 10_000;
+
 /// Messages that wait for the disk while a market is recorded; what comes beyond is lost.
 pub const RECORDING_QUEUE_FRAMES: usize = 1 << 16;
 /// Bytes of messages that wait for the disk.
@@ -125,10 +126,6 @@ pub const RECORDING_FILES: usize = 4_096;
 pub const CONVERT_ROWS: usize = 10_000_000;
 
 const _: () = {
-    assert!(
-        RECORDING_QUEUE_BYTES >= crate::market::venue::MAX_FRAME_BYTES,
-        "the largest frame must be able to wait"
-    );
     assert!(RECEIVE_SLOT_BYTES > MAX_DATAGRAM);
     assert!(SHARD_SESSIONS <= 1 << 16, "session slots are 16-bit numbers");
     assert!(KEY_SESSIONS as usize <= SHARD_SESSIONS);
