@@ -9,7 +9,7 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Context, anyhow, bail};
 use parking_lot::Mutex;
-use tokio::sync::watch;
+use tokio::sync::{Notify, watch};
 use tokio::time::MissedTickBehavior;
 
 use super::data_dir::DataDir;
@@ -34,6 +34,7 @@ use crate::shard::driver::{self, Chosen, probe};
 use crate::shard::socket::Steering;
 use crate::store::{Ledger, SqliteLedger};
 use crate::tables::meter::Meter;
+use crate::tables::misses::MissBoard;
 use crate::tables::prices::{PriceCopy, PriceWriter};
 
 /// How often keys are looked for and usage is flushed.
@@ -64,6 +65,9 @@ pub struct Node {
     ledger_writes: Health,
     reconciled: Instant,
 }
+
+/// What readers miss, and what wakes when there is something.
+type Misses = (Arc<MissBoard>, Arc<Notify>);
 
 /// Where prices come from.
 enum Source {
@@ -105,16 +109,33 @@ impl Node {
 
         let driver = driver::choose(config.driver, probe::io_uring)?;
         tracing::info!(driver = %driver.kind, why = driver.why, "driver chosen");
-        let ops = Arc::new(board(&config, now_ns, &driver, &cpus, &prices, &source));
+        let misses = source.misses();
+        let ops = Arc::new(board(
+            &config,
+            now_ns,
+            &driver,
+            &cpus,
+            &prices,
+            &source,
+            misses.as_ref(),
+        ));
         let stop = Stop::default();
         let (tables, followed) = watch::channel(symbols);
-        let market = start_market(source, &config, publisher, followed, &ops, &stop)?;
+        let market = start_market(source, &config, publisher, followed, misses, &ops, &stop)?;
 
         let shared = Arc::new(ShardShared::default());
         shared
             .month_end_ns
             .store(calendar::month_end_ns(now_ns), Ordering::Relaxed);
-        let shards = Shards::start(config.udp, &ops.shards, &driver, &prices, &keys.table(), &shared)?;
+        let shards = Shards::start(
+            config.udp,
+            &ops.shards,
+            &driver,
+            &prices,
+            &keys.table(),
+            ops.misses.as_ref(),
+            &shared,
+        )?;
         describe(&shards, &ops);
         let web = Web::start(&config, &ops, &prices, &keys.table(), &shared)?;
         let meters = shards
@@ -312,6 +333,7 @@ fn board(
     cpus: &[Option<usize>],
     prices: &[PriceCopy],
     source: &Source,
+    misses: Option<&Misses>,
 ) -> Ops {
     Ops {
         process: ProcessFacts {
@@ -330,6 +352,7 @@ fn board(
             .collect(),
         web: cpus.iter().map(|_| Arc::default()).collect(),
         prices: Arc::clone(&prices[0]),
+        misses: misses.map(|(board, _)| Arc::clone(board)),
         market: source.facts(),
         ledger: LedgerFacts::new("sqlite"),
         keys: KeysFacts::default(),
@@ -347,6 +370,14 @@ impl Source {
         })
     }
 
+    /// A recording has only what was recorded: there is nothing to fetch.
+    fn misses(&self) -> Option<Misses> {
+        let Self::Live(_) = self else { return None };
+        let wake = Arc::new(Notify::new());
+        let waked = Arc::clone(&wake);
+        Some((Arc::new(MissBoard::new(move || waked.notify_one())), wake))
+    }
+
     fn facts(&self) -> MarketFacts {
         match self {
             Self::Recording(recording) => {
@@ -362,12 +393,14 @@ fn start_market(
     config: &Config,
     publisher: Publisher,
     tables: watch::Receiver<Arc<SymbolTable>>,
+    misses: Option<Misses>,
     ops: &Arc<Ops>,
     stop: &Stop,
 ) -> anyhow::Result<JoinHandle<()>> {
-    match source {
-        Source::Recording(recording) => start_replay(recording, config, publisher, ops, stop),
-        Source::Live(settings) => start_live(settings, publisher, tables, ops, stop),
+    match (source, misses) {
+        (Source::Live(settings), Some(misses)) => start_live(settings, publisher, tables, misses, ops, stop),
+        (Source::Live(_), None) => bail!("a live market has a board of misses"),
+        (Source::Recording(recording), _) => start_replay(recording, config, publisher, ops, stop),
     }
 }
 
@@ -375,6 +408,7 @@ fn start_live(
     settings: LiveSettings,
     publisher: Publisher,
     tables: watch::Receiver<Arc<SymbolTable>>,
+    misses: Misses,
     ops: &Arc<Ops>,
     stop: &Stop,
 ) -> anyhow::Result<JoinHandle<()>> {
@@ -389,6 +423,7 @@ fn start_live(
         tables,
         publisher: Arc::new(Mutex::new(publisher)),
         ops: Arc::clone(ops),
+        misses,
         tap: None,
         stop: Arc::clone(stop),
     };

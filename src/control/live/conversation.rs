@@ -11,6 +11,7 @@ use tokio_tungstenite::tungstenite::{Bytes, Error, Message};
 
 use super::desk::{Frame, Ticker};
 use super::feed::{Feed, Opened, Slot};
+use super::rest::Purpose;
 use super::socket::Socket;
 use crate::limits::FEED_SEND_MS;
 use crate::market::feed::Session;
@@ -166,7 +167,10 @@ fn probe(
     let feed = Rc::clone(feed);
     tokio::task::spawn_local(async move {
         let vouches = match name {
-            Some(name) => matches!(feed.rest.ticker(market, &name, true).await, Ok(Ticker::Same)),
+            Some(name) => matches!(
+                feed.rest.ticker(market, &name, Purpose::Probe).await,
+                Ok(Ticker::Same)
+            ),
             None => false,
         };
         // The conversation may be over by now.

@@ -13,7 +13,7 @@ use tokio::time::sleep;
 
 use super::conversation::{self, Outcome};
 use super::desk::{Desk, Ticker};
-use super::rest::Rest;
+use super::rest::{Purpose, Rest};
 use super::settings::VenueAddress;
 use super::socket::{self, Refused, Socket};
 use super::supervised;
@@ -394,7 +394,11 @@ impl Feed {
                 continue;
             };
             self.polled_ns.borrow_mut().insert(instrument.market, now_ns);
-            match self.rest.ticker(instrument.market, &instrument.name, false).await {
+            match self
+                .rest
+                .ticker(instrument.market, &instrument.name, Purpose::Poll)
+                .await
+            {
                 Ok(Ticker::Moved) => {
                     let times = moved.entry(instrument.name.clone()).or_default();
                     *times += 1;

@@ -16,6 +16,7 @@ mod desk;
 mod facts;
 mod feed;
 mod http;
+mod miss;
 mod rest;
 pub mod settings;
 mod socket;
@@ -29,7 +30,7 @@ use std::time::Duration;
 
 use anyhow::Context;
 use parking_lot::Mutex;
-use tokio::sync::watch;
+use tokio::sync::{Notify, watch};
 use tokio::task::LocalSet;
 use tokio::time::{MissedTickBehavior, interval, sleep};
 
@@ -47,6 +48,7 @@ use crate::limits::FEED_AGE_MS;
 use crate::market::feed::Backoff;
 use crate::market::symbol::SymbolTable;
 use crate::market::tap::FrameTap;
+use crate::tables::misses::MissBoard;
 
 /// What the live market is given.
 pub struct LiveParts {
@@ -58,6 +60,8 @@ pub struct LiveParts {
     pub publisher: Arc<Mutex<Publisher>>,
     /// The board, with a row for each venue of the settings.
     pub ops: Arc<Ops>,
+    /// What readers miss, and what wakes when there is something.
+    pub misses: (Arc<MissBoard>, Arc<Notify>),
     /// Who else hears every frame.
     pub tap: Option<Box<dyn FrameTap + Send>>,
     /// Set once, when it is to end.
@@ -87,7 +91,7 @@ async fn feed_until_stopped(parts: &mut LiveParts) -> anyhow::Result<()> {
         Arc::clone(&parts.ops),
         parts.tap.take(),
     )));
-    let feeds: Vec<_> = parts
+    let feeds: Rc<[_]> = parts
         .settings
         .venues
         .iter()
@@ -104,11 +108,23 @@ async fn feed_until_stopped(parts: &mut LiveParts) -> anyhow::Result<()> {
             Some(Rc::new(Feed::new(address, dialect, desk, Rc::new(rest), tls)))
         })
         .collect();
-    for feed in &feeds {
+    for feed in &*feeds {
         feed.follow(&table);
         let feed = Rc::clone(feed);
         supervised(format!("{} REST", feed.venue), move || {
             Rc::clone(&feed).poll_silent()
+        });
+    }
+    {
+        let (desk, feeds) = (Rc::clone(&desk), Rc::clone(&feeds));
+        let (board, wake) = parts.misses.clone();
+        supervised("misses".to_owned(), move || {
+            miss::serve(
+                Rc::clone(&desk),
+                Rc::clone(&feeds),
+                Arc::clone(&board),
+                Arc::clone(&wake),
+            )
         });
     }
     let mut ages = interval(Duration::from_millis(FEED_AGE_MS));

@@ -29,6 +29,17 @@ pub(super) struct Rest {
     free_ns: Cell<u64>,
 }
 
+/// Why a ticker is asked for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Purpose {
+    /// The stream is silent about it; there is no hurry.
+    Poll,
+    /// The stream is doubted.
+    Probe,
+    /// Somebody waits for it.
+    Miss,
+}
+
 /// Rest that a venue gets which says 429 but not for how long.
 const UNSAID_REST: Duration = Duration::from_secs(10);
 
@@ -61,15 +72,15 @@ impl Rest {
         self.free_ns.get()
     }
 
-    /// Asks for the ticker of a market and gives it to the desk. An urgent request, one that
-    /// somebody waits for, may run ahead of the pace by a few.
+    /// Asks for the ticker of a market and gives it to the desk. What cannot wait may run ahead
+    /// of the venue's pace by a few.
     pub(super) async fn ticker(
         &self,
         market: MarketId,
         instrument: &str,
-        urgent: bool,
+        purpose: Purpose,
     ) -> Result<Ticker, RestResult> {
-        let result = self.ask_ticker(market, instrument, urgent).await;
+        let result = self.ask_ticker(market, instrument, purpose).await;
         let told = match &result {
             Ok(Ticker::Same | Ticker::Moved) => RestResult::Quote,
             Ok(Ticker::Nothing) => RestResult::Nothing,
@@ -84,11 +95,14 @@ impl Rest {
         &self,
         market: MarketId,
         instrument: &str,
-        urgent: bool,
+        purpose: Purpose,
     ) -> Result<Ticker, RestResult> {
         let now_ns = self.desk.borrow_mut().now_ns();
         let gap_ns = u64::try_from(self.dialect.rest_gap.as_nanos()).unwrap_or(u64::MAX);
-        let ahead_ns = if urgent { FEED_REST_BURST * gap_ns } else { 0 };
+        let ahead_ns = match purpose {
+            Purpose::Poll => 0,
+            Purpose::Probe | Purpose::Miss => FEED_REST_BURST * gap_ns,
+        };
         if self.free_ns.get() > now_ns.saturating_add(ahead_ns) || !self.breaker.borrow_mut().admit(now_ns) {
             return Err(RestResult::NotAsked);
         }
@@ -104,7 +118,7 @@ impl Rest {
         let Some(market) = market else {
             return Ok(Ticker::Nothing);
         };
-        Ok(desk.ticker(self.venue, market, instrument, &body, urgent))
+        Ok(desk.ticker(self.venue, market, instrument, &body, purpose == Purpose::Miss))
     }
 
     /// Asks for an address and a token to connect with.
