@@ -31,6 +31,9 @@ pub use event::EventView;
 pub use summary::Summary;
 pub use whose::{venue_names, venue_of_name, venue_of_path};
 
+/// Stands for the instrument of a REST answer while nothing says whose it is.
+const NOBODY: &str = "-";
+
 /// One frame and what it says.
 #[derive(Debug, Clone, Serialize)]
 pub struct Frame<'a> {
@@ -339,12 +342,14 @@ impl Decoder {
             return views;
         }
         // Nothing says whose it is. It is decoded all the same, as nobody's.
-        let nobodys = self.answer_for(venue, body, Some(""));
+        let mut nobodys = self.answer_for(venue, body, Some(NOBODY));
         if nobodys.iter().all(|view| view.kind == "invalid") {
-            views
-        } else {
-            nobodys
+            return views;
         }
+        for view in &mut nobodys {
+            view.instrument.take_if(|name| name == NOBODY);
+        }
+        nobodys
     }
 
     fn answer_for(&mut self, venue: VenueId, body: &[u8], asked: Option<&str>) -> Vec<EventView> {

@@ -96,7 +96,9 @@ pub(super) fn instrument<'f>(message: Json<'f>, field: &'static str) -> Result<&
 
 /// The instrument of a REST answer that does not name it: the one that was asked for.
 pub(super) fn named(instrument: Option<&str>) -> Result<&str, Invalid> {
-    instrument.ok_or(Invalid::field("instrument", Reason::MissingField))
+    instrument
+        .filter(|name| !name.is_empty())
+        .ok_or(Invalid::field("instrument", Reason::MissingField))
 }
 
 /// A price: above zero, or absent.

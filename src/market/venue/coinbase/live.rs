@@ -139,7 +139,10 @@ fn ticker<'f>(body: Json<'f>, asked: Option<&'f str>) -> Result<Event<'f>, Inval
 /// them the best bid and ask.
 fn market_trades<'f>(body: Json<'f>, trades: Json<'f>, asked: Option<&'f str>, sink: &mut Sink<'_>) {
     let latest = trades.elements().next();
-    let instrument = latest.and_then(|trade| trade.get_string("product_id")).or(asked);
+    let instrument = latest
+        .and_then(|trade| trade.get_string("product_id"))
+        .filter(|name| !name.is_empty())
+        .or(asked);
     if body.get("best_bid").is_some() || body.get("best_ask").is_some() {
         let read = || {
             let mut quote = VenueQuote::new(field::named(instrument)?);

@@ -113,7 +113,7 @@ fn read<'f>(result: Json<'f>, asked: Option<&'f str>, sink: &mut Sink<'_>) -> Re
     let one = pairs().count() == 1;
     let mut any = false;
     for (own, value) in pairs() {
-        let pair = if one { asked.unwrap_or(own) } else { own };
+        let pair = field::named(asked.filter(|_| one).or(Some(own)))?;
         if value.get("altname").is_some() {
             // Assets and pairs come by the hundred.
             sink(Event::Ignored { kind: "pairs" });

@@ -1,0 +1,4 @@
+//! Bybit: any message, binary message and REST answer.
+#![no_main]
+
+trinity_fuzz::venue_target!("bybit");

@@ -1,0 +1,4 @@
+//! Gate.io: any message, binary message and REST answer.
+#![no_main]
+
+trinity_fuzz::venue_target!("gate");

@@ -1,0 +1,4 @@
+//! Gemini: any message, binary message and REST answer.
+#![no_main]
+
+trinity_fuzz::venue_target!("gemini");
