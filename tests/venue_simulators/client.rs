@@ -14,11 +14,12 @@ use tokio_tungstenite::WebSocketStream;
 use tokio_tungstenite::tungstenite::Error;
 use tokio_tungstenite::tungstenite::Message;
 use tokio_tungstenite::tungstenite::protocol::WebSocketConfig;
+use trinity_beast::clock;
 
 use crate::sim::CertAuthority;
 
 /// Longest time anything may take; nothing is measured by it.
-pub(crate) const PATIENCE: Duration = Duration::from_secs(30);
+pub(crate) const PATIENCE: Duration = Duration::from_secs(20);
 
 trait Stream: AsyncRead + AsyncWrite + Unpin + Send {}
 impl<S: AsyncRead + AsyncWrite + Unpin + Send> Stream for S {}
@@ -122,15 +123,17 @@ impl Client {
 
     /// The next text that satisfies this; others before it are passed over.
     pub(crate) fn until(&mut self, mut wanted: impl FnMut(&str) -> bool) -> String {
+        let deadline = clock::monotonic() + PATIENCE;
         let mut passed = Vec::new();
-        while passed.len() < 10_000 {
+        while clock::monotonic() < deadline {
             let text = self.text();
             if wanted(&text) {
                 return text;
             }
             passed.push(text);
         }
-        panic!("not among 10,000 messages: {:?}", &passed[..20]);
+        passed.truncate(20);
+        panic!("not within {PATIENCE:?}, but {passed:?}");
     }
 
     /// How the connection ends, whatever comes before.

@@ -98,33 +98,32 @@ fn coinbase_numbers_every_message_of_a_connection_without_a_gap() {
     client.send(&(venue.subscribe)(venue.instrument));
     client.send(r#"{"type":"subscribe","channel":"heartbeats"}"#);
     let mut numbers = 0..;
-    let mut next = |client: &mut Client| {
-        let message = client.json();
-        assert_eq!(message["sequence_num"].as_u64(), numbers.next(), "{message}");
-        message["channel"].as_str().expect("a channel").to_owned()
-    };
-    for round in 0..3 {
-        sim.set_quote(venue.instrument, QUOTE.0, QUOTE.1);
-        while next(&mut client) != "ticker" {}
-        while next(&mut client) != "heartbeats" {}
-        // What is held back takes no number.
-        sim.fault(if round == 0 {
-            Fault::Mute
-        } else {
-            Fault::HeartbeatsOnly
+    let mut until = |client: &mut Client, channel: &str| {
+        client.until(|text| {
+            let message: Value = serde_json::from_str(text).expect("JSON");
+            assert_eq!(message["sequence_num"].as_u64(), numbers.next(), "{text}");
+            message["channel"] == channel
         });
+    };
+    for held in [Fault::Mute, Fault::HeartbeatsOnly, Fault::AckThenSilent] {
+        sim.set_quote(venue.instrument, QUOTE.0, QUOTE.1);
+        until(&mut client, "ticker");
+        until(&mut client, "heartbeats");
+        // What is held back takes no number.
+        sim.fault(held);
         sim.set_quote(venue.instrument, QUOTE.0, QUOTE.1);
         sim.heal();
     }
     sim.fault(Fault::Gap);
-    let mut gaps = 0;
-    let mut last = None;
-    while gaps == 0 {
-        let number = client.json()["sequence_num"].as_u64();
-        gaps += u32::from(last.is_some_and(|last: u64| number == Some(last + 2)));
-        assert!(gaps == 1 || last.is_none_or(|last| number == Some(last + 1)));
-        last = number;
-    }
+    client.until(|text| {
+        let message: Value = serde_json::from_str(text).expect("JSON");
+        let (number, expected) = (message["sequence_num"].as_u64(), numbers.next());
+        assert!(
+            number == expected || number == expected.map(|expected| expected + 1),
+            "{text}"
+        );
+        number != expected
+    });
 }
 
 #[test]

@@ -289,16 +289,18 @@ where
     }
 
     async fn send(&mut self, message: Message) -> Flow {
-        match tokio::time::timeout(UNTAKEN, self.socket.send(message)).await {
-            Ok(Ok(())) => {}
-            Ok(Err(_)) | Err(_) => return Flow::End,
-        }
+        // Before the client can see it, and so before the test can act upon it.
         self.state.count(|stats| stats.sent += 1);
         self.refresh_epoch();
         self.sent += 1;
-        match self.state.stream_fault().0 {
-            Some(Fault::CloseAfter(frames)) if self.sent >= frames => self.close(1001, "going away").await,
-            _ => Flow::On,
+        let last = match self.state.stream_fault().0 {
+            Some(Fault::CloseAfter(frames)) => self.sent >= frames,
+            _ => false,
+        };
+        match tokio::time::timeout(UNTAKEN, self.socket.send(message)).await {
+            Ok(Ok(())) if last => self.close(1001, "going away").await,
+            Ok(Ok(())) => Flow::On,
+            Ok(Err(_)) | Err(_) => Flow::End,
         }
     }
 
