@@ -3,11 +3,18 @@
 use std::sync::Arc;
 
 use crate::market::decimal::Decimal;
+use crate::market::symbol::MAX_SYMBOLS;
 use crate::market::symbol_row::venue_named;
 use crate::market::{Alias, MarketRow, SymbolRow, SymbolTable, SymbolTableBuilder, SymbolTableError};
 use crate::store::{
-    ChangeStamp, Ledger, StoreError, SymbolAlias, SymbolDefinition, SymbolMarket, SymbolRecord,
+    ChangeStamp, Ledger, MAX_LEDGER_SYMBOLS, StoreError, SymbolAlias, SymbolDefinition, SymbolMarket,
+    SymbolRecord,
 };
+
+const _: () = assert!(
+    MAX_LEDGER_SYMBOLS <= MAX_SYMBOLS,
+    "a table must hold what a ledger holds"
+);
 
 /// Builds symbol tables from the ledger.
 ///

@@ -180,7 +180,7 @@ impl SymbolChange {
     /// highest; the ledger itself may give a higher one. After an error `symbols` is of no use.
     pub fn apply(&self, symbols: &mut Vec<SymbolRecord>, now_ns: u64) -> Result<usize> {
         let place = match self {
-            Self::Add(definition) => add(symbols, definition)?,
+            Self::Add(definition) => add(symbols, definition, now_ns)?,
             Self::Set { name, patch } => {
                 let place = find(symbols, *name)?;
                 patch.apply(&mut symbols[place].definition)?;
@@ -229,7 +229,7 @@ fn find(symbols: &[SymbolRecord], name: Symbol) -> Result<usize> {
         .ok_or(StoreError::NoSuchSymbol { name })
 }
 
-fn add(symbols: &mut Vec<SymbolRecord>, definition: &SymbolDefinition) -> Result<usize> {
+fn add(symbols: &mut Vec<SymbolRecord>, definition: &SymbolDefinition, now_ns: u64) -> Result<usize> {
     if find(symbols, definition.name).is_ok() {
         return Err(StoreError::SymbolExists {
             name: definition.name,
@@ -242,10 +242,7 @@ fn add(symbols: &mut Vec<SymbolRecord>, definition: &SymbolDefinition) -> Result
         });
     }
     for alias in &definition.aliases {
-        if let Some(owner) = owner_of(symbols, alias.name) {
-            let (alias, owner) = (alias.name, symbols[owner].definition.name);
-            return Err(StoreError::AliasTaken { alias, owner });
-        }
+        free(symbols, alias.name, definition.name, now_ns)?;
     }
     let id = symbols.iter().map(|record| record.id).max().unwrap_or(0) + 1;
     symbols.push(SymbolRecord {
@@ -258,28 +255,27 @@ fn add(symbols: &mut Vec<SymbolRecord>, definition: &SymbolDefinition) -> Result
     Ok(symbols.len() - 1)
 }
 
-fn owner_of(symbols: &[SymbolRecord], alias: Symbol) -> Option<usize> {
-    let has = |record: &SymbolRecord| record.definition.aliases.iter().any(|known| known.name == alias);
-    symbols.iter().position(has)
-}
-
 fn add_alias(symbols: &mut [SymbolRecord], name: Symbol, alias: SymbolAlias, now_ns: u64) -> Result<usize> {
     let place = find(symbols, name)?;
-    if let Some(owner) = owner_of(symbols, alias.name) {
-        let known = &mut symbols[owner].definition.aliases;
-        let over = |known: &SymbolAlias| known.until_ns.is_some_and(|end| end <= now_ns);
-        // Its own name gets the new end; another symbol's only once its time is over.
-        if owner != place && !known.iter().any(|known| known.name == alias.name && over(known)) {
-            let owner = symbols[owner].definition.name;
-            return Err(StoreError::AliasTaken {
-                alias: alias.name,
-                owner,
-            });
-        }
-        known.retain(|known| known.name != alias.name);
-    }
+    free(symbols, alias.name, name, now_ns)?;
     symbols[place].definition.aliases.push(alias);
     Ok(place)
+}
+
+/// Frees an alias for a symbol: it may be its own, or another's whose time is over.
+fn free(symbols: &mut [SymbolRecord], alias: Symbol, taker: Symbol, now_ns: u64) -> Result<()> {
+    for record in symbols {
+        let owner = record.definition.name;
+        let aliases = &mut record.definition.aliases;
+        let Some(at) = aliases.iter().position(|known| known.name == alias) else {
+            continue;
+        };
+        if owner != taker && aliases[at].until_ns.is_none_or(|end| end > now_ns) {
+            return Err(StoreError::AliasTaken { alias, owner });
+        }
+        aliases.remove(at);
+    }
+    Ok(())
 }
 
 impl SymbolPatch {

@@ -335,6 +335,10 @@ pub(crate) async fn an_alias_ends_at_its_time_and_may_pass_to_another_symbol(led
     assert_eq!(listed[0].definition.aliases, [alias("A", None)]);
     assert_eq!(listed[1], made);
 
+    let mut third = definition("C");
+    third.aliases.push(alias("OLD", None));
+    let third = SymbolChange::Add(Box::new(third));
+    apply(third.clone(), end).await.expect_err("it is B-USD's");
     let over = |until_ns| SymbolChange::EndAlias {
         name: name("B-USD"),
         alias: name("OLD"),
@@ -348,6 +352,8 @@ pub(crate) async fn an_alias_ends_at_its_time_and_may_pass_to_another_symbol(led
         alias("OLD", Some(end + 5)),
         "not put off by ending"
     );
+    apply(third, end + 5).await.expect("over by now");
+    assert_eq!(symbols(ledger).await[1].definition.aliases, [alias("B", None)]);
 }
 
 pub(crate) async fn a_retired_symbol_keeps_its_place_and_may_come_back(ledger: &dyn Ledger) {
