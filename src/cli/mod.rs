@@ -1,6 +1,7 @@
 //! The command line, one file per command.
 
 pub mod accounts;
+pub mod explain;
 pub mod keys;
 mod ledger;
 pub mod logging;
@@ -32,12 +33,13 @@ enum Command {
     Serve(Box<crate::config::ServeArgs>),
     Query(query::QueryArgs),
     Watch(watch::WatchArgs),
+    Explain(explain::ExplainArgs),
     Keys(keys::KeysArgs),
     Accounts(accounts::AccountsArgs),
 }
 
-/// Runs one command: exit code 0 is success, 1 failure, 2 wrong usage, 3 (of `query`) a
-/// symbol without a price.
+/// Runs one command: exit code 0 is success, 1 failure, 2 wrong usage, 3 (of `query`
+/// and `explain`) a symbol without a price.
 pub fn run(cli: Cli) -> ExitCode {
     let mut out = std::io::stdout().lock();
     let result = match cli.command {
@@ -50,6 +52,7 @@ pub fn run(cli: Cli) -> ExitCode {
             watch::run(&args).map(|()| 0)
         }
         Command::Query(args) => query::run(&args, &mut out),
+        Command::Explain(args) => explain::run(&args, &mut out),
         Command::Keys(args) => keys::run(&args, &mut out).map(|()| 0),
         Command::Accounts(args) => accounts::run(&args, &mut out).map(|()| 0),
     };

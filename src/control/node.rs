@@ -11,6 +11,7 @@ use anyhow::{Context, anyhow, bail};
 use tokio::time::MissedTickBehavior;
 
 use super::data_dir::DataDir;
+use super::explain::ExplainDesk;
 use super::health::Health;
 use super::keys::KeySync;
 use super::market::{self, Publisher};
@@ -84,7 +85,8 @@ impl Node {
         tracing::info!(driver = %driver.kind, why = driver.why, "driver chosen");
         let ops = Arc::new(board(&config, now_ns, &driver, &cpus, &prices, &recording));
         let stop = Stop::default();
-        let market = start_market(recording, &config, publisher, &ops, &stop)?;
+        let desk = Arc::new(ExplainDesk::new());
+        let market = start_market(recording, &config, publisher, &ops, &desk, &stop)?;
 
         let shared = Arc::new(ShardShared::default());
         shared
@@ -92,7 +94,7 @@ impl Node {
             .store(calendar::month_end_ns(now_ns), Ordering::Relaxed);
         let shards = Shards::start(config.udp, &ops.shards, &driver, &prices, &keys.table(), &shared)?;
         describe(&shards, &ops);
-        let web = Web::start(&config, &ops, &prices, &keys.table(), &shared)?;
+        let web = Web::start(&config, &ops, &prices, &keys.table(), &shared, &desk)?;
         let meters = shards
             .handles
             .iter()
@@ -291,6 +293,7 @@ fn start_market(
     config: &Config,
     mut publisher: Publisher,
     ops: &Arc<Ops>,
+    desk: &Arc<ExplainDesk>,
     stop: &Stop,
 ) -> anyhow::Result<JoinHandle<()>> {
     tracing::info!(
@@ -299,7 +302,7 @@ fn start_market(
         looping = config.looping,
         "market starts"
     );
-    let (flag, ops) = (Arc::clone(stop), Arc::clone(ops));
+    let (flag, ops, desk) = (Arc::clone(stop), Arc::clone(ops), Arc::clone(desk));
     let (speed, looping) = (config.speed, config.looping);
     // The first player is made here, so that a recording with nothing in it ends the start.
     let mut first = Some(Player::new(recording.clone(), speed, looping)?);
@@ -310,7 +313,7 @@ fn start_market(
             None => Player::new(recording.clone(), speed, looping)?,
         };
         let mut report = market::Report::new(&ops.market);
-        market::replay(&mut player, &mut publisher, &flag, |player, progress| {
+        market::replay(&mut player, &mut publisher, &desk, &flag, |player, progress| {
             report.note(player, progress);
             // Nobody listens after the first.
             let _ = ticked.send(());

@@ -14,7 +14,7 @@ use tokio::task::LocalSet;
 use tokio::time::MissedTickBehavior;
 
 use super::connection::{self, Watch};
-use super::{OpsPages, WebConfig, WebCounters};
+use super::{Explains, OpsPages, WebConfig, WebCounters};
 use crate::clock;
 use crate::limits::METER_CLOSE_MS;
 use crate::lpo::http::problem::Problem;
@@ -50,6 +50,7 @@ pub(super) struct Oracle {
     meter: Meter,
     directory: Directory,
     month_end_ns: u64,
+    pub(super) explains: Arc<dyn Explains>,
 }
 
 /// A connection's entry in its worker's list, removed however the connection ends.
@@ -64,6 +65,7 @@ impl Oracle {
         keys: Arc<ArcSwap<KeyTable>>,
         meter: Meter,
         source: Arc<ArcSwap<String>>,
+        explains: Arc<dyn Explains>,
     ) -> Self {
         Self {
             directory: Directory::new(prices.names()),
@@ -72,6 +74,7 @@ impl Oracle {
             source: Cache::new(source),
             meter,
             month_end_ns: u64::MAX,
+            explains,
         }
     }
 
