@@ -185,7 +185,11 @@ fn quote_all(sim: &VenueSim, table: &SymbolTable) -> usize {
         let [bid, ask] = [middle - step, middle + step].map(|price| format!("{price:.decimals$}"));
         // Kraken's stream has dropped the old names of two assets.
         let today = |name: &&Box<str>| !name.starts_with("XBT/") && !name.starts_with("XDG/");
-        let name = market.spellings.iter().find(today).unwrap_or(&market.spellings[0]);
+        let name = market
+            .spellings
+            .iter()
+            .find(today)
+            .unwrap_or(&market.spellings[0]);
         sim.set_quote(name, &bid, &ask);
         count += 1;
     }

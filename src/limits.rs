@@ -127,6 +127,11 @@ pub const MISS_FETCH_MS: u64 = 40;
 /// Venues that are asked for one missed symbol.
 pub const MISS_VENUES: usize = 8;
 
+/// Explanations that may wait for the market at a time; beyond it there is a refusal at once.
+pub const EXPLAIN_QUEUE: usize = 64;
+/// Time the market has to explain a price, milliseconds.
+pub const EXPLAIN_MS: u64 = 1_000;
+
 /// A market that last ticked longer ago is not live, milliseconds.
 pub const MARKET_STALE_MS: u64 = 10_000;
 /// Keys last read from the ledger longer ago are told of as old, milliseconds. They go on

@@ -56,6 +56,53 @@ fn a_price_comes_over_a_connection_that_is_kept() {
 }
 
 #[test]
+fn an_explanation_is_waited_for_while_the_worker_goes_on() {
+    let site = Site::start(patient());
+    let (mut asking, mut other) = (site.client(), site.client());
+    asking.send(get("/price/BTC/explain"));
+    let (symbol, answer) = site.desk.next();
+    assert_eq!(symbol, SymbolIndex(0));
+    assert_eq!(other.ask(get(BTC)).status, 200, "nobody else waits");
+    answer.send("{\"why\":1}".into()).expect("it waits");
+    let got = asking.receive().expect("answered");
+    assert_eq!((got.status, got.json()["why"].as_u64()), (200, Some(1)));
+    assert_eq!(asking.ask(get(BTC)).status, 200, "the connection is kept");
+
+    // Its key is revoked while it waits.
+    asking.send(get("/price/BTC/explain"));
+    let (_, answer) = site.desk.next();
+    site.keys.store(Arc::new(key_table(&[2])));
+    answer.send("{}".into()).expect("it waits");
+    assert_eq!(asking.receive().expect("answered").problem(), "refused-key");
+    drop((asking, other));
+    let rows = site.stop();
+    assert_eq!(
+        rows.iter()
+            .filter(|row| row.outcome == Code::Ok)
+            .map(|row| row.count)
+            .sum::<u64>(),
+        3
+    );
+}
+
+#[test]
+fn a_silent_market_and_a_full_desk_are_told_of_as_such() {
+    let site = Site::start(patient());
+    let (mut first, mut second) = (site.client(), site.client());
+    first.send(get("/price/BTC/explain"));
+    let (_, given_up) = site.desk.next();
+    drop(given_up);
+    assert_eq!(first.receive().expect("answered").problem(), "unexplained");
+    // The desk of the test holds one: the first waits until its time is up, the second hears at once.
+    first.send(get("/price/BTC/explain"));
+    eventually("the desk is full", || site.desk.is_full());
+    assert_eq!(second.ask(get("/price/BTC/explain")).problem(), "unexplained");
+    assert_eq!(first.receive().expect("answered").problem(), "unexplained");
+    let (_, late) = site.desk.next();
+    assert!(late.send("{}".into()).is_err(), "nobody listens any more");
+}
+
+#[test]
 fn pipelined_requests_are_answered_in_their_order() {
     let site = Site::start(patient());
     let mut client = site.client();

@@ -3,6 +3,7 @@
 pub mod accounts;
 pub mod convert;
 pub mod decode;
+pub mod explain;
 pub mod keys;
 mod ledger;
 pub mod logging;
@@ -36,6 +37,7 @@ enum Command {
     Serve(Box<crate::config::ServeArgs>),
     Query(query::QueryArgs),
     Watch(watch::WatchArgs),
+    Explain(explain::ExplainArgs),
     Keys(keys::KeysArgs),
     Accounts(accounts::AccountsArgs),
     Convert(convert::ConvertArgs),
@@ -43,8 +45,8 @@ enum Command {
     Decode(decode::DecodeArgs),
 }
 
-/// Runs one command: exit code 0 is success, 1 failure, 2 wrong usage, 3 (of `query`) a
-/// symbol without a price, 4 (of `decode`) a frame that is not understood.
+/// Runs one command: exit code 0 is success, 1 failure, 2 wrong usage, 3 (of `query` and
+/// `explain`) a symbol without a price, 4 (of `decode`) a frame that is not understood.
 pub fn run(cli: Cli) -> ExitCode {
     let mut out = std::io::stdout().lock();
     let result = match cli.command {
@@ -57,6 +59,7 @@ pub fn run(cli: Cli) -> ExitCode {
             watch::run(&args).map(|()| 0)
         }
         Command::Query(args) => query::run(&args, &mut out),
+        Command::Explain(args) => explain::run(&args, &mut out),
         Command::Keys(args) => keys::run(&args, &mut out).map(|()| 0),
         Command::Accounts(args) => accounts::run(&args, &mut out).map(|()| 0),
         Command::Convert(args) => convert::run(&args, &mut out).map(|()| 0),

@@ -86,7 +86,7 @@ impl LinkArgs {
     }
 }
 
-fn read_key(path: &Path) -> anyhow::Result<ApiKey> {
+pub(super) fn read_key(path: &Path) -> anyhow::Result<ApiKey> {
     let text = fs::read_to_string(path).with_context(|| {
         format!(
             "cannot read the API key from {}: name it with --key-file (a development server writes DATA_DIR/demo.key)",

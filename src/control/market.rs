@@ -10,6 +10,7 @@ use std::time::Duration;
 
 use trinity_protocol::PriceStatus;
 
+use super::explain::ExplainDesk;
 use super::ops::MarketFacts;
 use crate::clock;
 use crate::market::quote::{AggregatedPrice, RejectReason};
@@ -111,6 +112,15 @@ impl Publisher {
     }
 }
 
+impl Publisher {
+    /// The sequence that readers see of a symbol's price; 0 before the first.
+    pub fn sequence(&self, symbol: SymbolId) -> u32 {
+        self.last
+            .get(symbol.0 as usize)
+            .map_or(0, |(sequence, _)| *sequence)
+    }
+}
+
 /// What a replay tells of itself after each round.
 #[derive(Clone, Copy, Debug)]
 pub struct Progress {
@@ -162,10 +172,11 @@ impl<'a> Report<'a> {
 const COUNT_NS: u64 = 1_000_000_000;
 
 /// Plays a recording until `stop` is set; past its end the prices age as they would in a
-/// market that fell silent.
+/// market that fell silent. Between two rounds it explains what it is asked at the `desk`.
 pub fn replay(
     player: &mut Player,
     publisher: &mut Publisher,
+    desk: &ExplainDesk,
     stop: &AtomicBool,
     mut report: impl FnMut(&Player, Progress),
 ) -> anyhow::Result<()> {
@@ -174,6 +185,7 @@ pub fn replay(
     let began = clock::monotonic();
     let played_ns = || u64::try_from(began.elapsed().as_nanos()).unwrap_or(u64::MAX);
     player.start(0);
+    desk.attach();
     let mut changed = Vec::new();
     while !stop.load(Ordering::Relaxed) {
         let (wall_ns, now_ns) = (clock::unix_nanos(), played_ns());
@@ -193,6 +205,7 @@ pub fn replay(
                 break;
             }
         }
+        desk.serve(player.engine(), publisher, market_ns);
         report(
             player,
             Progress {
@@ -206,6 +219,7 @@ pub fn replay(
             thread::park_timeout(wait.min(NAP));
         }
     }
+    desk.dismiss();
     Ok(())
 }
 

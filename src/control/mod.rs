@@ -6,6 +6,7 @@
 pub mod calendar;
 pub mod data_dir;
 pub mod demo;
+pub mod explain;
 pub mod health;
 pub mod keys;
 pub mod live;

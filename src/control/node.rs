@@ -13,6 +13,7 @@ use tokio::sync::{Notify, watch};
 use tokio::time::MissedTickBehavior;
 
 use super::data_dir::DataDir;
+use super::explain::ExplainDesk;
 use super::health::Health;
 use super::keys::KeySync;
 use super::live::{self, LiveParts, LiveSettings};
@@ -121,7 +122,8 @@ impl Node {
         ));
         let stop = Stop::default();
         let (tables, followed) = watch::channel(symbols);
-        let market = start_market(source, &config, publisher, followed, misses, &ops, &stop)?;
+        let desk = Arc::new(ExplainDesk::new());
+        let market = start_market(source, &config, publisher, followed, misses, &ops, &desk, &stop)?;
 
         let shared = Arc::new(ShardShared::default());
         shared
@@ -137,7 +139,7 @@ impl Node {
             &shared,
         )?;
         describe(&shards, &ops);
-        let web = Web::start(&config, &ops, &prices, &keys.table(), &shared)?;
+        let web = Web::start(&config, &ops, &prices, &keys.table(), &shared, &desk)?;
         let meters = shards
             .handles
             .iter()
@@ -395,12 +397,15 @@ fn start_market(
     tables: watch::Receiver<Arc<SymbolTable>>,
     misses: Option<Misses>,
     ops: &Arc<Ops>,
+    desk: &Arc<ExplainDesk>,
     stop: &Stop,
 ) -> anyhow::Result<JoinHandle<()>> {
     match (source, misses) {
-        (Source::Live(settings), Some(misses)) => start_live(settings, publisher, tables, misses, ops, stop),
+        (Source::Live(settings), Some(misses)) => {
+            start_live(settings, publisher, tables, misses, ops, desk, stop)
+        }
         (Source::Live(_), None) => bail!("a live market has a board of misses"),
-        (Source::Recording(recording), _) => start_replay(recording, config, publisher, ops, stop),
+        (Source::Recording(recording), _) => start_replay(recording, config, publisher, ops, desk, stop),
     }
 }
 
@@ -410,6 +415,7 @@ fn start_live(
     tables: watch::Receiver<Arc<SymbolTable>>,
     misses: Misses,
     ops: &Arc<Ops>,
+    desk: &Arc<ExplainDesk>,
     stop: &Stop,
 ) -> anyhow::Result<JoinHandle<()>> {
     let names: Vec<_> = settings
@@ -424,6 +430,7 @@ fn start_live(
         publisher: Arc::new(Mutex::new(publisher)),
         ops: Arc::clone(ops),
         misses,
+        explains: Arc::clone(desk),
         tap: None,
         stop: Arc::clone(stop),
     };
@@ -437,6 +444,7 @@ fn start_replay(
     config: &Config,
     mut publisher: Publisher,
     ops: &Arc<Ops>,
+    desk: &Arc<ExplainDesk>,
     stop: &Stop,
 ) -> anyhow::Result<JoinHandle<()>> {
     tracing::info!(
@@ -445,7 +453,7 @@ fn start_replay(
         looping = config.looping,
         "market starts"
     );
-    let (flag, ops) = (Arc::clone(stop), Arc::clone(ops));
+    let (flag, ops, desk) = (Arc::clone(stop), Arc::clone(ops), Arc::clone(desk));
     let (speed, looping) = (config.speed, config.looping);
     // The first player is made here, so that a recording with nothing in it ends the start.
     let mut first = Some(Player::new(recording.clone(), speed, looping)?);
@@ -456,7 +464,7 @@ fn start_replay(
             None => Player::new(recording.clone(), speed, looping)?,
         };
         let mut report = market::Report::new(&ops.market);
-        market::replay(&mut player, &mut publisher, &flag, |player, progress| {
+        market::replay(&mut player, &mut publisher, &desk, &flag, |player, progress| {
             report.note(player, progress);
             // Nobody listens after the first.
             let _ = ticked.send(());

@@ -7,10 +7,11 @@ use std::thread::JoinHandle;
 use anyhow::Context;
 use arc_swap::ArcSwap;
 
+use super::explain::ExplainDesk;
 use super::ops::Ops;
 use crate::config::Config;
 use crate::shard::ShardShared;
-use crate::shard::web::{self, OpsPages, WebConfig, WebParts};
+use crate::shard::web::{self, Explains, OpsPages, WebConfig, WebParts};
 use crate::tables::keys::KeyTable;
 use crate::tables::meter::{Meter, MeterPages};
 use crate::tables::prices::PriceCopy;
@@ -36,6 +37,7 @@ impl Web {
         prices: &[PriceCopy],
         keys: &Arc<ArcSwap<KeyTable>>,
         shared: &Arc<ShardShared>,
+        explains: &Arc<ExplainDesk>,
     ) -> anyhow::Result<Self> {
         let taken = |address, flag| {
             format!(
@@ -65,6 +67,7 @@ impl Web {
                 counters: Arc::clone(&ops.web[index]),
                 shared: Arc::clone(shared),
                 ops: Arc::clone(&pages_of),
+                explains: Arc::clone(explains) as Arc<dyn Explains>,
             };
             workers.push(web::spawn(parts, WebConfig::default())?);
         }

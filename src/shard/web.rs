@@ -20,6 +20,7 @@ use arc_swap::ArcSwap;
 use bytes::Bytes;
 use http::StatusCode;
 use socket2::{Domain, Protocol, Socket, Type};
+use tokio::sync::oneshot;
 
 pub use self::counters::{CutReason, WebCounters};
 use self::worker::{Oracle, Worker};
@@ -30,7 +31,7 @@ use crate::shard::ShardShared;
 use crate::tables::keys::KeyTable;
 use crate::tables::meter::Meter;
 use crate::tables::misses::MissBoard;
-use crate::tables::prices::PriceCopy;
+use crate::tables::prices::{PriceCopy, SymbolIndex};
 
 /// How patient a worker is, and with how many.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -76,6 +77,15 @@ pub struct WebParts {
     pub shared: Arc<ShardShared>,
     /// Health, readiness and metrics.
     pub ops: Arc<dyn OpsPages>,
+    /// Who explains prices.
+    pub explains: Arc<dyn Explains>,
+}
+
+/// Who can tell why a price is what it is. Never blocks.
+pub trait Explains: Send + Sync + std::fmt::Debug {
+    /// Asks for a symbol; the explanation, a JSON text, comes through the receiver, which fails
+    /// if none will come. None when too many wait already.
+    fn ask(&self, symbol: SymbolIndex) -> Option<oneshot::Receiver<Bytes>>;
 }
 
 /// Pages about the process itself; they need no key.
@@ -149,6 +159,7 @@ pub fn spawn(parts: WebParts, config: WebConfig) -> io::Result<JoinHandle<Meter>
         counters,
         shared,
         ops,
+        explains,
     } = parts;
     let runtime = runtime()?;
     thread::Builder::new()
@@ -159,7 +170,7 @@ pub fn spawn(parts: WebParts, config: WebConfig) -> io::Result<JoinHandle<Meter>
             {
                 tracing::warn!(worker = index, cpu, %error, "HTTP worker is not pinned");
             }
-            let oracle = Oracle::new(prices, keys, misses, meter, source, &counters);
+            let oracle = Oracle::new(prices, keys, misses, meter, source, &counters, explains);
             let oracle = Worker::run(&runtime, listener, config, counters, shared, ops, Some(oracle));
             oracle
                 .expect("a worker gives back the oracle it was given")

@@ -9,10 +9,12 @@ use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
 use arc_swap::ArcSwap;
+use bytes::Bytes;
 use http::StatusCode;
 use serde_json::Value;
+use tokio::sync::oneshot;
 use trinity_beast::shard::ShardShared;
-use trinity_beast::shard::web::{self, OpsPage, OpsPages, WebConfig, WebCounters, WebParts};
+use trinity_beast::shard::web::{self, Explains, OpsPage, OpsPages, WebConfig, WebCounters, WebParts};
 use trinity_beast::tables::keys::{KeyEntry, KeyTable};
 use trinity_beast::tables::limiter::Limits;
 use trinity_beast::tables::meter::{Meter, MeterPages, RequestRow};
@@ -28,6 +30,7 @@ pub(crate) struct Site {
     pub(crate) counters: Vec<Arc<WebCounters>>,
     pub(crate) keys: Arc<ArcSwap<KeyTable>>,
     pub(crate) writer: PriceWriter,
+    pub(crate) desk: Arc<Desk>,
     pages: Vec<MeterPages>,
     shared: Arc<ShardShared>,
     workers: Vec<JoinHandle<Meter>>,
@@ -46,6 +49,36 @@ pub(crate) struct Client {
     pub(crate) stream: TcpStream,
     unread: Vec<u8>,
     was_reset: bool,
+}
+
+/// Where the workers ask for explanations: the test plays the market.
+#[derive(Debug)]
+pub(crate) struct Desk {
+    asked: crossbeam_queue::ArrayQueue<(SymbolIndex, oneshot::Sender<Bytes>)>,
+}
+
+impl Explains for Desk {
+    fn ask(&self, symbol: SymbolIndex) -> Option<oneshot::Receiver<Bytes>> {
+        let (answer, explanation) = oneshot::channel();
+        self.asked.push((symbol, answer)).ok()?;
+        Some(explanation)
+    }
+}
+
+impl Desk {
+    pub(crate) fn is_full(&self) -> bool {
+        self.asked.is_full()
+    }
+
+    /// The next question, which must come.
+    pub(crate) fn next(&self) -> (SymbolIndex, oneshot::Sender<Bytes>) {
+        let mut next = None;
+        eventually("an explanation is asked for", || {
+            next = self.asked.pop();
+            next.is_some()
+        });
+        next.expect("just seen")
+    }
 }
 
 #[derive(Debug)]
@@ -130,6 +163,9 @@ impl Site {
             counters: Vec::new(),
             keys,
             writer,
+            desk: Arc::new(Desk {
+                asked: crossbeam_queue::ArrayQueue::new(1),
+            }),
             pages: Vec::new(),
             shared,
             workers: Vec::new(),
@@ -149,6 +185,7 @@ impl Site {
                 counters: Arc::clone(&counters),
                 shared: Arc::clone(&site.shared),
                 ops: ops_pages(),
+                explains: Arc::clone(&site.desk) as Arc<dyn Explains>,
             };
             site.workers.push(web::spawn(parts, config).expect("started"));
             site.counters.push(counters);

@@ -10,6 +10,7 @@ use parking_lot::Mutex;
 
 use super::facts::VenueFacts;
 use crate::clock;
+use crate::control::explain::ExplainDesk;
 use crate::control::market::Publisher;
 use crate::control::ops::Ops;
 use crate::market::engine::MarketEngine;
@@ -255,6 +256,12 @@ impl Desk {
         if now_ns >= self.engine.next_check_ns() {
             self.tick(now_ns);
         }
+    }
+
+    /// Explains what is asked for.
+    pub(super) fn explain(&mut self, asked: &ExplainDesk) {
+        let now_ns = self.now_ns();
+        asked.serve(&self.engine, &self.publisher.lock(), now_ns);
     }
 
     /// Goes over to another table.

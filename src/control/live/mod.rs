@@ -41,6 +41,7 @@ use self::desk::Desk;
 use self::feed::Feed;
 use self::http::Http;
 use self::rest::Rest;
+use super::explain::ExplainDesk;
 use super::market::Publisher;
 use super::ops::Ops;
 use super::supervise::random;
@@ -62,6 +63,8 @@ pub struct LiveParts {
     pub ops: Arc<Ops>,
     /// What readers miss, and what wakes when there is something.
     pub misses: (Arc<MissBoard>, Arc<Notify>),
+    /// Where explanations are asked for.
+    pub explains: Arc<ExplainDesk>,
     /// Who else hears every frame.
     pub tap: Option<Box<dyn FrameTap + Send>>,
     /// Set once, when it is to end.
@@ -133,7 +136,11 @@ async fn feed_until_stopped(parts: &mut LiveParts) -> anyhow::Result<()> {
     notes.set_missed_tick_behavior(MissedTickBehavior::Delay);
     while !parts.stop.load(Ordering::Relaxed) {
         tokio::select! {
-            _ = ages.tick() => desk.borrow_mut().age(),
+            _ = ages.tick() => {
+                let mut desk = desk.borrow_mut();
+                desk.age();
+                desk.explain(&parts.explains);
+            }
             _ = notes.tick() => {
                 feeds.iter().for_each(|feed| feed.note());
                 desk.borrow().tidy();
@@ -146,6 +153,7 @@ async fn feed_until_stopped(parts: &mut LiveParts) -> anyhow::Result<()> {
             }
         }
     }
+    parts.explains.dismiss();
     Ok(())
 }
 

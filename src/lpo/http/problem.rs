@@ -44,6 +44,8 @@ pub enum Problem {
     QuotaExceeded,
     /// The worker sheds load.
     Overloaded,
+    /// The market did not explain the price in time.
+    Unexplained,
     /// The worker holds as many connections as it may.
     TooManyConnections,
 }
@@ -69,7 +71,7 @@ const fn row(slug: &'static str, status: StatusCode, title: &'static str, code: 
 
 impl Problem {
     /// Every problem.
-    pub const ALL: [Self; 18] = [
+    pub const ALL: [Self; 19] = [
         Self::KeyInQuery,
         Self::BadQuery,
         Self::BadBody,
@@ -87,6 +89,7 @@ impl Problem {
         Self::RateLimited,
         Self::QuotaExceeded,
         Self::Overloaded,
+        Self::Unexplained,
         Self::TooManyConnections,
     ];
 
@@ -111,6 +114,7 @@ impl Problem {
             Self::RateLimited => row("rate-limited", StatusCode::TOO_MANY_REQUESTS, "Rate limit reached", Code::RateLimited),
             Self::QuotaExceeded => row("quota-exceeded", StatusCode::TOO_MANY_REQUESTS, "Monthly quota used up", Code::Quota),
             Self::Overloaded => row("overloaded", StatusCode::SERVICE_UNAVAILABLE, "Overloaded", Code::Overloaded),
+            Self::Unexplained => row("unexplained", StatusCode::SERVICE_UNAVAILABLE, "No explanation just now", Code::Overloaded),
             Self::TooManyConnections => row("too-many-connections", StatusCode::SERVICE_UNAVAILABLE, "Too many connections", Code::Overloaded),
         }
     }

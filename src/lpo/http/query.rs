@@ -173,6 +173,11 @@ pub fn carries_key(query: Option<&str>) -> bool {
     }) || query.is_some_and(holds_key)
 }
 
+/// The symbol, percent-encoded, of `/price/{symbol}/explain`.
+pub fn explained_symbol(path: &str) -> Option<&str> {
+    path.strip_prefix("/price/")?.strip_suffix("/explain")
+}
+
 /// A text of the client's, short enough to be repeated to it.
 pub fn clip(text: &str) -> &str {
     let end = text.char_indices().nth(80).map_or(text.len(), |(at, _)| at);
@@ -190,6 +195,16 @@ fn pairs(query: Option<&str>) -> impl Iterator<Item = (&str, &str)> {
 /// Undoes `application/x-www-form-urlencoded` (WHATWG URL, section 5.1), but strictly: a
 /// stray `%` or bytes that are no UTF-8 are `None`, not a guess.
 fn decode(text: &str) -> Option<Cow<'_, str>> {
+    undo(text, b' ')
+}
+
+/// Undoes the percent-encoding of a path (RFC 3986, section 2.1), as strictly. A plus stands for
+/// itself there.
+pub fn decode_path(text: &str) -> Option<Cow<'_, str>> {
+    undo(text, b'+')
+}
+
+fn undo(text: &str, plus: u8) -> Option<Cow<'_, str>> {
     if !text.bytes().any(|byte| matches!(byte, b'%' | b'+')) {
         return Some(Cow::Borrowed(text));
     }
@@ -197,7 +212,7 @@ fn decode(text: &str) -> Option<Cow<'_, str>> {
     let mut decoded = Vec::with_capacity(text.len());
     while let Some(byte) = bytes.next() {
         decoded.push(match byte {
-            b'+' => b' ',
+            b'+' => plus,
             b'%' => {
                 let mut digit = || char::from(bytes.next()?).to_digit(16);
                 (digit()? << 4 | digit()?) as u8
@@ -277,6 +292,23 @@ mod tests {
             assert!(!carries_key(Some(text)), "{text}");
         }
         assert!(!carries_key(None));
+    }
+
+    #[test]
+    fn the_symbol_of_an_explanation_is_read_from_the_path_as_it_was_encoded() {
+        assert_eq!(explained_symbol("/price/BTC%2FUSD/explain"), Some("BTC%2FUSD"));
+        assert_eq!(explained_symbol("/price/BTC/USD/explain"), Some("BTC/USD"));
+        for path in [
+            "/price/explain",
+            "/price/BTC-USD",
+            "/prices/BTC-USD/explain",
+            "/price/BTC/explain/",
+        ] {
+            assert_eq!(explained_symbol(path), None, "{path}");
+        }
+        assert_eq!(decode_path("BTC%2fUSD").as_deref(), Some("BTC/USD"));
+        assert_eq!(decode_path("a+b%2B").as_deref(), Some("a+b+"));
+        assert_eq!(decode_path("%ff"), None);
     }
 
     #[test]

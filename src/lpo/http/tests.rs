@@ -22,6 +22,8 @@ struct Server {
     meter: Meter,
     pages: MeterPages,
     directory: Directory,
+    /// What the market says when it is asked why.
+    explanation: Option<Bytes>,
 }
 
 fn key(id: u64) -> ApiKey {
@@ -73,6 +75,7 @@ impl Server {
             meter,
             pages,
             directory: Directory::new(&names),
+            explanation: Some("{\"why\":1}".into()),
         }
     }
 
@@ -109,6 +112,7 @@ impl Server {
             Step::Answered(answer) => answer,
             Step::Body(proven) => answerer.finish(proven, body).expect("nobody fetches"),
             Step::Wait(waiting) => panic!("nobody fetches: {waiting:?}"),
+            Step::Explain(query) => answerer.finish_explain(query, self.explanation.clone()),
         }
     }
 
@@ -286,6 +290,63 @@ fn a_batch_answers_each_asset_for_itself_and_folds_duplicates() {
 }
 
 #[test]
+fn an_explanation_is_what_the_market_says_and_one_request() {
+    let mut server = Server::new(Limits::new(Some(1), Some(3), None));
+    for target in [
+        "/price/btc/explain",
+        "/price/XBT%2FUSD/explain",
+        "/price/xbt/usd/explain",
+    ] {
+        let (answer, json) = server.ask("GET", target, "");
+        assert_eq!(answer.response.status(), StatusCode::OK, "{target}");
+        assert_eq!(answer.response.headers()[CONTENT_TYPE], JSON);
+        assert_eq!(answer.response.headers()[CACHE_CONTROL], "no-store");
+        assert!(answer.response.headers().contains_key("ratelimit"));
+        assert_eq!((json["why"].as_u64(), answer.entries), (Some(1), 1));
+    }
+    let (answer, _) = server.ask("GET", "/price/btc/explain", "");
+    assert_eq!(slug(&answer), "rate-limited", "before the market is asked");
+    let page = server.usage();
+    let counted: Vec<_> = page
+        .requests()
+        .iter()
+        .map(|row| (row.outcome, row.count))
+        .collect();
+    assert_eq!(counted, [(Code::Ok, 3), (Code::RateLimited, 1)]);
+    assert_eq!(page.symbols()[0].symbol, Some(SymbolIndex(0)));
+    assert_eq!(
+        (page.symbols()[0].entries, page.symbols()[0].status),
+        (3, PriceStatus::Live)
+    );
+}
+
+#[test]
+fn a_market_that_does_not_explain_itself_is_a_problem_and_costs_nothing() {
+    let mut server = Server::new(UNLIMITED);
+    server.explanation = None;
+    let (answer, _) = server.ask("GET", "/price/btc/explain", "");
+    assert_eq!(slug(&answer), "unexplained");
+    assert_eq!(answer.response.status(), StatusCode::SERVICE_UNAVAILABLE);
+    assert!(answer.response.headers().contains_key(RETRY_AFTER));
+    assert_eq!(server.outcomes(), [(Code::Overloaded, 1)]);
+}
+
+#[test]
+fn nobody_without_a_good_key_is_explained_anything() {
+    let mut server = Server::new(UNLIMITED);
+    for (headers, expected) in [
+        (HeaderMap::new(), "missing-key"),
+        (bearer("tb_live_x"), "mistyped-key"),
+        (bearer(&key(2).expose().to_string()), "refused-key"),
+    ] {
+        assert_eq!(
+            server.problem("GET", "/price/btc/explain", &headers, ""),
+            expected
+        );
+    }
+}
+
+#[test]
 fn a_hundred_assets_are_one_request_and_one_more_is_refused() {
     let mut server = Server::new(Limits::new(Some(1), Some(2), None));
     let body = |n: usize| {
@@ -318,6 +379,12 @@ fn every_way_to_be_wrong_with_a_good_key_has_its_problem() {
         ("POST", "/prices", "{\"assets\":[]}", "no-assets"),
         ("GET", "/price?asset=nope", "", "unknown-asset"),
         ("GET", "/price/", "", "not-found"),
+        ("GET", "/price/NOPE/explain", "", "unknown-asset"),
+        ("GET", "/price//explain", "", "unknown-asset"),
+        ("GET", "/price/BTC%2/explain", "", "not-found"),
+        ("GET", "/price/BTC/explain?max_age_ms=1", "", "bad-query"),
+        ("POST", "/price/BTC/explain", "", "method-not-allowed"),
+        ("GET", "/price/BTC/explain?api_key=1", "", "key-in-query"),
         ("GET", "/problemsx", "", "not-found"),
         ("GET", "/problems/none", "", "not-found"),
         ("GET", "*", "", "not-found"),
@@ -337,7 +404,7 @@ fn every_way_to_be_wrong_with_a_good_key_has_its_problem() {
     }
     assert_eq!(
         server.outcomes(),
-        [(Code::Malformed, 6), (Code::Ok, 1)],
+        [(Code::Malformed, 8), (Code::Ok, 3)],
         "what a proven key did is counted, what a stranger might have done is not"
     );
 }

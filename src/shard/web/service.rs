@@ -4,6 +4,7 @@ use std::convert::Infallible;
 use std::pin::Pin;
 use std::rc::Rc;
 use std::task::{Context, Poll};
+use std::time::Duration;
 
 use bytes::Bytes;
 use http::header::{ALLOW, CACHE_CONTROL, CONNECTION, CONTENT_TYPE};
@@ -16,9 +17,9 @@ use super::connection::{LONG_HEAD, Phase, Watch};
 use super::counters::CutReason;
 use super::worker::Worker;
 use crate::clock;
-use crate::limits::{HTTP_BODY_BYTES, HTTP_HEAD_BYTES, HTTP_HEADERS};
+use crate::limits::{EXPLAIN_MS, HTTP_BODY_BYTES, HTTP_HEAD_BYTES, HTTP_HEADERS};
 use crate::lpo::http::problem::Problem;
-use crate::lpo::http::{Answer, Head, Proven, Step, Waiting};
+use crate::lpo::http::{Answer, ExplainQuery, Head, Proven, Step, Waiting};
 
 /// Answers the requests of one connection.
 pub(super) struct Service {
@@ -28,13 +29,15 @@ pub(super) struct Service {
 
 type Reply = Response<Full<Bytes>>;
 
-/// What a request still needs before it can be answered.
-enum Needs {
+/// What is to be done after a head.
+enum Next {
+    Reply(Response<Bytes>),
     Body(Proven),
     Prices(Box<Waiting>),
+    Explain(ExplainQuery),
 }
 
-/// A reply that is there, or that waits for the request's body or for prices.
+/// A reply that is there, or that waits for the request's body, for prices or the market.
 pub(super) enum Answering {
     Ready(Option<Reply>),
     Waiting(Pin<Box<dyn Future<Output = Reply>>>),
@@ -45,16 +48,16 @@ impl Service {
         Self { worker, watch }
     }
 
-    /// Answers a head; `Err` tells what is needed for it.
-    fn begin(&self, request: &Request<Incoming>, arrived_ns: u64) -> Result<Response<Bytes>, Needs> {
+    /// Answers a head, or says what it takes to answer it.
+    fn begin(&self, request: &Request<Incoming>, arrived_ns: u64) -> Next {
         let worker = &self.worker;
         if self.head_is_too_long(request) {
             worker.counters.was_cut(CutReason::LongHead);
-            return Ok(Problem::HeadTooLarge.response(LONG_HEAD));
+            return Next::Reply(Problem::HeadTooLarge.response(LONG_HEAD));
         }
         let (method, path) = (request.method(), request.uri().path());
         if let Some(page) = worker.ops.page(path, arrived_ns) {
-            return Ok(ops_response(method, page));
+            return Next::Reply(ops_response(method, page));
         }
         let head = Head {
             method,
@@ -65,12 +68,13 @@ impl Service {
         };
         let Some(oracle) = &worker.oracle else {
             let detail = "This port has /health, /live, /ready and /metrics only.";
-            return Ok(Problem::NotFound.response(detail));
+            return Next::Reply(Problem::NotFound.response(detail));
         };
         match oracle.borrow_mut().ask(|answerer| answerer.begin(head)) {
-            Step::Answered(answer) => Ok(worker.counted(answer)),
-            Step::Body(proven) => Err(Needs::Body(proven)),
-            Step::Wait(waiting) => Err(Needs::Prices(waiting)),
+            Step::Answered(answer) => Next::Reply(worker.counted(answer)),
+            Step::Body(proven) => Next::Body(proven),
+            Step::Wait(waiting) => Next::Prices(waiting),
+            Step::Explain(query) => Next::Explain(query),
         }
     }
 
@@ -164,6 +168,24 @@ async fn with_prices(worker: Rc<Worker>, watch: Rc<Watch>, waiting: Box<Waiting>
     reply(&worker, &watch, response, unread)
 }
 
+/// Asks the market, then answers. The market has a bounded time; the worker goes on meanwhile.
+async fn explained(worker: Rc<Worker>, watch: Rc<Watch>, query: ExplainQuery, unread: bool) -> Reply {
+    let oracle = worker.oracle.as_ref().expect("only the oracle explains");
+    let asked = oracle.borrow().explains.ask(query.symbol);
+    let explanation = match asked {
+        Some(answer) => {
+            let told = tokio::time::timeout(Duration::from_millis(EXPLAIN_MS), answer).await;
+            told.ok().and_then(Result::ok)
+        }
+        None => None,
+    };
+    let answer = oracle
+        .borrow_mut()
+        .ask(|answerer| answerer.finish_explain(query, explanation));
+    let response = worker.counted(answer);
+    reply(&worker, &watch, response, unread)
+}
+
 impl Worker {
     /// Counts an answer of the price oracle.
     fn counted(&self, answer: Answer) -> Response<Bytes> {
@@ -199,21 +221,18 @@ impl hyper::service::Service<Request<Incoming>> for Service {
         let arrived_ns = clock::unix_nanos();
         let worker = &self.worker;
         self.watch.enter(Phase::Busy, worker.now_ms());
-        match self.begin(&request, arrived_ns) {
-            Ok(response) => {
-                let unread = !request.body().is_end_stream();
-                Answering::Ready(Some(reply(worker, &self.watch, response, unread)))
+        let unread = !request.body().is_end_stream();
+        let next = self.begin(&request, arrived_ns);
+        let (worker, watch) = (Rc::clone(worker), Rc::clone(&self.watch));
+        match next {
+            Next::Reply(response) => Answering::Ready(Some(reply(&worker, &watch, response, unread))),
+            Next::Body(proven) => {
+                Answering::Waiting(Box::pin(with_body(worker, watch, request.into_body(), proven)))
             }
-            Err(needs) => {
-                let (worker, watch) = (Rc::clone(worker), Rc::clone(&self.watch));
-                let body = request.into_body();
-                Answering::Waiting(match needs {
-                    Needs::Body(proven) => Box::pin(with_body(worker, watch, body, proven)),
-                    Needs::Prices(waiting) => {
-                        Box::pin(with_prices(worker, watch, waiting, !body.is_end_stream()))
-                    }
-                })
+            Next::Prices(waiting) => {
+                Answering::Waiting(Box::pin(with_prices(worker, watch, waiting, unread)))
             }
+            Next::Explain(query) => Answering::Waiting(Box::pin(explained(worker, watch, query, unread))),
         }
     }
 }

@@ -14,7 +14,7 @@ use tokio::task::LocalSet;
 use tokio::time::MissedTickBehavior;
 
 use super::connection::{self, Watch};
-use super::{OpsPages, WebConfig, WebCounters};
+use super::{Explains, OpsPages, WebConfig, WebCounters};
 use crate::clock;
 use crate::limits::{HTTP_WAITING, METER_CLOSE_MS};
 use crate::lpo::http::problem::Problem;
@@ -55,6 +55,7 @@ pub(super) struct Oracle {
     meter: Meter,
     directory: Directory,
     month_end_ns: u64,
+    pub(super) explains: Arc<dyn Explains>,
 }
 
 /// A connection's entry in its worker's list, removed however the connection ends.
@@ -71,6 +72,7 @@ impl Oracle {
         meter: Meter,
         source: Arc<ArcSwap<String>>,
         counters: &Arc<WebCounters>,
+        explains: Arc<dyn Explains>,
     ) -> Self {
         Self {
             directory: Directory::new(prices.load().names()),
@@ -82,6 +84,7 @@ impl Oracle {
             waiting: Rc::default(),
             meter,
             month_end_ns: u64::MAX,
+            explains,
         }
     }
 
