@@ -1,11 +1,14 @@
 //! The command line, one file per command.
 
 pub mod accounts;
+pub mod convert;
+pub mod decode;
 pub mod keys;
 mod ledger;
 pub mod logging;
 pub mod output;
 pub mod query;
+pub mod record;
 pub mod serve;
 pub mod symbols;
 #[cfg(test)]
@@ -35,11 +38,13 @@ enum Command {
     Watch(watch::WatchArgs),
     Keys(keys::KeysArgs),
     Accounts(accounts::AccountsArgs),
+    Convert(convert::ConvertArgs),
     Symbols(symbols::SymbolsArgs),
+    Decode(decode::DecodeArgs),
 }
 
 /// Runs one command: exit code 0 is success, 1 failure, 2 wrong usage, 3 (of `query`) a
-/// symbol without a price.
+/// symbol without a price, 4 (of `decode`) a frame that is not understood.
 pub fn run(cli: Cli) -> ExitCode {
     let mut out = std::io::stdout().lock();
     let result = match cli.command {
@@ -54,7 +59,9 @@ pub fn run(cli: Cli) -> ExitCode {
         Command::Query(args) => query::run(&args, &mut out),
         Command::Keys(args) => keys::run(&args, &mut out).map(|()| 0),
         Command::Accounts(args) => accounts::run(&args, &mut out).map(|()| 0),
+        Command::Convert(args) => convert::run(&args, &mut out).map(|()| 0),
         Command::Symbols(args) => symbols::run(&args, &mut out).map(|()| 0),
+        Command::Decode(args) => decode::run(&args, &mut out),
     };
     match result {
         Ok(code) => ExitCode::from(code),

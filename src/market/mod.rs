@@ -4,6 +4,7 @@ mod admit;
 pub mod aggregate;
 mod convert;
 pub mod decimal;
+pub mod decode;
 pub mod engine;
 mod evaluate;
 pub mod explain;
@@ -15,6 +16,7 @@ pub mod symbol;
 mod symbol_build;
 pub mod symbol_row;
 mod symbol_rows;
+pub mod tap;
 pub mod venue;
 
 pub use admit::MAX_VENUE_TIME_AHEAD_NS;
