@@ -5,7 +5,7 @@
 //!     [--replay VENUE=CAPTURE] [--fault VENUE=FAULT] ...
 //! ```
 //!
-//! It writes FILE (`venues.toml`), tells how to start a node with it, and then takes commands from its
+//! It writes FILE (`target/venues.toml`), tells how to start a node with it, and then takes commands from its
 //! standard input: `kraken mute`, `all wild:2`, `kraken ok`, `all ok`, `stats`, `quit`.
 
 #[path = "../tests/support/sim/mod.rs"]
@@ -44,7 +44,7 @@ struct Options {
     #[arg(long)]
     plain: bool,
     /// Where the addresses are written, for `--venues-config`.
-    #[arg(long, default_value = "venues.toml")]
+    #[arg(long, default_value = "target/venues.toml")]
     config: PathBuf,
     /// Milliseconds between two quotes of an instrument.
     #[arg(long, default_value_t = 250)]
@@ -184,12 +184,9 @@ fn quote_all(sim: &VenueSim, table: &SymbolTable) -> usize {
         let step = 10_f64.powi(-(decimals as i32));
         let [bid, ask] = [middle - step, middle + step].map(|price| format!("{price:.decimals$}"));
         // Kraken's stream has dropped the old names of two assets.
-        let today = |name: &&Box<str>| !name.starts_with("XBT/") && !name.starts_with("XDG/");
-        let name = market
-            .spellings
-            .iter()
-            .find(today)
-            .unwrap_or(&market.spellings[0]);
+        let old = |name: &str| name.starts_with("XBT/") || name.starts_with("XDG/");
+        let names = &market.spellings;
+        let name = names.iter().find(|name| !old(name)).unwrap_or(&names[0]);
         sim.set_quote(name, &bid, &ask);
         count += 1;
     }

@@ -6,6 +6,8 @@ mod sim;
 
 #[path = "venue_simulators/client.rs"]
 mod client;
+#[path = "venue_simulators/connections.rs"]
+mod connections;
 #[path = "venue_simulators/faults.rs"]
 mod faults;
 #[path = "venue_simulators/rules.rs"]
@@ -32,6 +34,10 @@ fn quotes(name: &str, message: &[u8]) -> Vec<(String, Option<Decimal>, Option<De
     found
 }
 
+#[expect(
+    clippy::unnecessary_wraps,
+    reason = "the fields it is compared with are options"
+)]
 fn decimal(text: &str) -> Option<Decimal> {
     Some(Decimal::parse(text).expect("a decimal"))
 }
@@ -100,7 +106,7 @@ fn every_venue_treats_an_unknown_instrument_in_its_own_way() {
         let kinds = events(|sink| {
             Parser::new()
                 .parse(id, text.as_bytes(), sink)
-                .expect("a known shape")
+                .expect("a known shape");
         });
         let wanted = if refusal.is_some() { "error" } else { "ack" };
         assert!(

@@ -11,7 +11,7 @@ use crate::sim::{Fault, ViolationKind};
 use crate::venues::{QUOTE, VENUES, venue};
 
 const FAST: Duration = Duration::from_millis(20);
-const LONG: Duration = Duration::from_secs(600);
+const LONG: Duration = Duration::from_mins(10);
 
 #[test]
 fn crypto_com_closes_unless_its_heartbeat_is_answered() {

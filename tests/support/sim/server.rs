@@ -1,6 +1,5 @@
 //! The sockets of a simulated venue: TCP, TLS, HTTP, and the upgrade to WebSocket.
 
-use std::convert::Infallible;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -111,16 +110,16 @@ async fn answer(
         .get(header::UPGRADE)
         .is_some_and(|value| value.as_bytes().eq_ignore_ascii_case(b"websocket"));
     if wants_socket {
-        return upgrade(request, &state).map_err(|never| match never {});
+        return Ok(upgrade(request, &state));
     }
     rest::answer(&request, role, &state).await
 }
 
-fn upgrade(request: Request<Incoming>, state: &Arc<State>) -> Result<Response<Full<Bytes>>, Infallible> {
+fn upgrade(request: Request<Incoming>, state: &Arc<State>) -> Response<Full<Bytes>> {
     let (fault, _) = state.stream_fault();
     if let Some(Fault::RefuseUpgrade { status, retry_after }) = fault {
         state.count(|stats| stats.upgrades_refused += 1);
-        return Ok(rest::plain(status, retry_after, "refused"));
+        return rest::plain(status, retry_after, "refused");
     }
     let opening = Opening {
         path: request.uri().path().to_owned(),
@@ -130,11 +129,11 @@ fn upgrade(request: Request<Incoming>, state: &Arc<State>) -> Result<Response<Fu
     if opening.path.trim_end_matches('/') != wanted {
         state.count(|stats| stats.upgrades_refused += 1);
         state.violation(Violation::new(ViolationKind::UnknownPath, opening.path));
-        return Ok(rest::plain(404, None, "Not Found"));
+        return rest::plain(404, None, "Not Found");
     }
     let Some(key) = request.headers().get(header::SEC_WEBSOCKET_KEY) else {
         state.count(|stats| stats.upgrades_refused += 1);
-        return Ok(rest::plain(400, None, "Sec-WebSocket-Key is missing"));
+        return rest::plain(400, None, "Sec-WebSocket-Key is missing");
     };
     let accept = derive_accept_key(key.as_bytes());
     let state = Arc::clone(state);
@@ -144,12 +143,11 @@ fn upgrade(request: Request<Incoming>, state: &Arc<State>) -> Result<Response<Fu
             link::run(socket, opening, state).await;
         }
     });
-    let response = Response::builder()
+    Response::builder()
         .status(101)
         .header(header::CONNECTION, "Upgrade")
         .header(header::UPGRADE, "websocket")
         .header(header::SEC_WEBSOCKET_ACCEPT, accept)
         .body(Full::default())
-        .expect("a well-formed response");
-    Ok(response)
+        .expect("a well-formed response")
 }

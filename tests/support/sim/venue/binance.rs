@@ -22,7 +22,7 @@ const fn kind(name: &'static str) -> VenueKind {
         limits: Limits {
             // Pings and pongs included; who goes beyond is cut off.
             messages: Some((5, Duration::from_secs(1))),
-            connections: Some((300, Duration::from_secs(300))),
+            connections: Some((300, Duration::from_mins(5))),
             instruments: Some(1_024),
             settle: Duration::ZERO,
         },

@@ -15,7 +15,7 @@ pub(super) static KIND: VenueKind = VenueKind {
     name: "bybit",
     stream_path: "/v5/public/spot",
     limits: Limits {
-        connections: Some((500, Duration::from_secs(300))),
+        connections: Some((500, Duration::from_mins(5))),
         ..Limits::NONE
     },
     timing: Timing::seconds(20, 600),

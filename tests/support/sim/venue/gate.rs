@@ -3,7 +3,6 @@
 //! `spot.pong`.
 
 use std::collections::BTreeSet;
-use std::time::Duration;
 
 use super::super::book::Tick;
 use super::super::protocol::{
@@ -13,11 +12,8 @@ use super::super::protocol::{
 pub(super) static KIND: VenueKind = VenueKind {
     name: "gate",
     stream_path: "/ws/v4/",
-    limits: Limits {
-        messages: Some((50, Duration::from_secs(1))),
-        connections: Some((300, Duration::from_secs(300))),
-        ..Limits::NONE
-    },
+    // The documentation has no limits of public streams.
+    limits: Limits::NONE,
     timing: Timing::seconds(20, 60),
     open: |_| Box::new(Gate::default()),
     rest,

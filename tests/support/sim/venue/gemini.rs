@@ -2,7 +2,6 @@
 //! ack; one unknown stream fails the whole request.
 
 use std::collections::BTreeSet;
-use std::time::Duration;
 
 use serde_json::Value;
 
@@ -12,11 +11,8 @@ use super::super::protocol::{Answer, Desk, Limits, Out, Protocol, RestCall, Timi
 pub(super) static KIND: VenueKind = VenueKind {
     name: "gemini",
     stream_path: "/",
-    limits: Limits {
-        // Public requests of one address.
-        messages: Some((120, Duration::from_secs(60))),
-        ..Limits::NONE
-    },
+    // The documentation has no limits of public streams.
+    limits: Limits::NONE,
     timing: Timing::seconds(20, 60),
     open: |_| Box::new(Gemini::default()),
     rest,

@@ -3,6 +3,7 @@
 //! `event_trigger: bbo` a ticker comes upon trades only, and here is no trade.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::time::Duration;
 
 use serde_json::Value;
 
@@ -16,7 +17,7 @@ pub(super) static KIND: VenueKind = VenueKind {
     stream_path: "/v2",
     limits: Limits {
         // Cloudflare's bound on the address, as the support pages have it.
-        connections: Some((150, std::time::Duration::from_secs(600))),
+        connections: Some((150, Duration::from_mins(10))),
         ..Limits::NONE
     },
     timing: Timing::seconds(1, 60),

@@ -18,7 +18,7 @@ pub(super) static KIND: VenueKind = VenueKind {
     stream_path: "/",
     limits: Limits {
         messages: Some((100, Duration::from_secs(10))),
-        connections: Some((30, Duration::from_secs(60))),
+        connections: Some((30, Duration::from_mins(1))),
         instruments: Some(MOST),
         settle: Duration::ZERO,
     },

@@ -18,7 +18,7 @@ pub(super) static KIND: VenueKind = VenueKind {
     stream_path: "/ws/v5/public",
     limits: Limits {
         // Requests to subscribe and unsubscribe, on one connection.
-        messages: Some((480, Duration::from_secs(3_600))),
+        messages: Some((480, Duration::from_hours(1))),
         connections: Some((3, Duration::from_secs(1))),
         ..Limits::NONE
     },
