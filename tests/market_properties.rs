@@ -100,9 +100,10 @@ fn any_quote(markets: u32) -> impl Strategy<Value = Quote> {
         proptest::option::of(time()),
         time(),
         proptest::option::of(any::<u64>()),
+        any::<bool>(),
     )
         .prop_map(
-            |(market, bid, ask, last, confidence, venue_time_ns, receive_time_ns, sequence)| Quote {
+            |(market, bid, ask, last, confidence, venue_time_ns, receive_time_ns, sequence, fetched)| Quote {
                 market: MarketId(market),
                 bid,
                 ask,
@@ -111,6 +112,7 @@ fn any_quote(markets: u32) -> impl Strategy<Value = Quote> {
                 venue_time_ns,
                 receive_time_ns,
                 sequence,
+                fetched,
             },
         )
 }
@@ -125,16 +127,19 @@ proptest! {
     #[test]
     fn no_quotes_whatever_panic_the_engine_or_make_a_live_price_of_too_few_venues(
         steps in proptest::collection::vec(
-            (any_quote(SymbolTable::builtin().markets().len() as u32), any::<bool>()),
+            (any_quote(SymbolTable::builtin().markets().len() as u32), 0_u8..8),
             1..120,
         ),
     ) {
         let table = Arc::new(SymbolTable::builtin());
         let mut engine = MarketEngine::new(Arc::clone(&table));
-        for (quote, tick) in steps {
+        for (quote, what) in steps {
             let _ = engine.on_quote(&quote);
-            if !tick {
-                continue;
+            match what {
+                0..3 => continue,
+                3 => { engine.withdraw(quote.market); }
+                4 => engine.replace_table(Arc::clone(&table)),
+                _ => {}
             }
             let mut published = Vec::new();
             engine.tick(quote.receive_time_ns, &mut |symbol, price| published.push((symbol, *price)));

@@ -97,9 +97,10 @@ pub(crate) fn run(args: &Args) -> anyhow::Result<bool> {
             let queries = &queries[..usize::from(args.entries)];
             len = encode_price_request(request, head, queries, &caller.mac.request).len();
         }
+        let prices = copies[0].load();
         let began = clock::monotonic();
         let mut answerer = Answerer {
-            prices: &copies[0],
+            prices: &prices,
             keys: &keys,
             windows: &mut windows,
             meter: &mut meter,
@@ -107,6 +108,7 @@ pub(crate) fn run(args: &Args) -> anyhow::Result<bool> {
             unsigned: &unsigned,
             now_ns: clock_ns,
             month_left_ms: 1_000,
+            misses: None,
         };
         for (request, reply) in requests.iter().zip(&mut replies) {
             answerer.answer(&request[..len], reply);

@@ -8,6 +8,7 @@ mod load;
 mod machine;
 mod population;
 mod stats;
+mod story;
 mod tally;
 mod target;
 
@@ -33,17 +34,29 @@ enum Command {
     Compare(compare::Args),
     /// The answer path alone, without sockets.
     Answer(answer::Args),
+    /// What the oracle says of a symbol in a recording, moment by moment.
+    Minutes(Box<story::minutes::MinutesArgs>),
+    /// The same as a picture: quotes, price, confidence, status.
+    Picture(story::picture::PictureArgs),
+    /// Make the tables and pictures of a page again, or check them.
+    Page(story::page::PageArgs),
+    /// Play a recording over and over at full speed and watch the memory.
+    Soak(story::soak::SoakArgs),
 }
 
 fn main() -> ExitCode {
     let outcome = match Cli::parse().command {
         Command::Compare(args) => compare::run(&args),
         Command::Answer(args) => answer::run(&args),
+        Command::Minutes(args) => story::minutes::run(&args).map(|()| true),
+        Command::Picture(args) => story::picture::run(&args).map(|()| true),
+        Command::Page(args) => story::page::run(&args),
+        Command::Soak(args) => story::soak::run(&args),
     };
     match outcome {
         Ok(true) => ExitCode::SUCCESS,
         Ok(false) => {
-            eprintln!("some replies were wrong or are not accounted for");
+            eprintln!("not as it should be; what is wrong is told above");
             ExitCode::FAILURE
         }
         Err(error) => {

@@ -42,7 +42,7 @@ fn check(preemptions: usize, writes: u32, reads: u32) {
         let name = Symbol::new("BTC-USD").expect("a symbol");
         let names = Arc::new(SymbolNames::new(vec![name], &[]).expect("one name"));
         let (mut writer, mut copies) = PriceWriter::new(&names, 1);
-        let copy = copies.remove(0);
+        let copy = copies.remove(0).load_full();
         let publisher = thread::spawn(move || {
             for n in 1..=writes {
                 writer.publish(SYMBOL, record(n));

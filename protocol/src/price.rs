@@ -85,14 +85,17 @@ impl PriceFlags {
     pub const ONE_VENUE: Self = Self(1 << 3);
     /// From a replayed market, not from today's.
     pub const REPLAYED: Self = Self(1 << 4);
+    /// A pegged asset off its peg is what is priced, or what a used quote was converted through.
+    pub const DEPEGGED: Self = Self(1 << 5);
 
     /// The flags with their names as SPEC.md and the JSON forms write them.
-    pub const NAMED: [(Self, &'static str); 5] = [
+    pub const NAMED: [(Self, &'static str); 6] = [
         (Self::SHARED_CACHE, "shared_cache"),
         (Self::FETCHED, "fetched"),
         (Self::DERIVED, "derived"),
         (Self::ONE_VENUE, "one_venue"),
         (Self::REPLAYED, "replayed"),
+        (Self::DEPEGGED, "depegged"),
     ];
 
     /// Whether every bit of `other` is set.

@@ -1,13 +1,16 @@
 //! The command line, one file per command.
 
 pub mod accounts;
+pub mod convert;
 pub mod decode;
 pub mod keys;
 mod ledger;
 pub mod logging;
 pub mod output;
 pub mod query;
+pub mod record;
 pub mod serve;
+pub mod symbols;
 #[cfg(test)]
 mod tests;
 pub mod watch;
@@ -35,6 +38,8 @@ enum Command {
     Watch(watch::WatchArgs),
     Keys(keys::KeysArgs),
     Accounts(accounts::AccountsArgs),
+    Convert(convert::ConvertArgs),
+    Symbols(symbols::SymbolsArgs),
     Decode(decode::DecodeArgs),
 }
 
@@ -54,6 +59,8 @@ pub fn run(cli: Cli) -> ExitCode {
         Command::Query(args) => query::run(&args, &mut out),
         Command::Keys(args) => keys::run(&args, &mut out).map(|()| 0),
         Command::Accounts(args) => accounts::run(&args, &mut out).map(|()| 0),
+        Command::Convert(args) => convert::run(&args, &mut out).map(|()| 0),
+        Command::Symbols(args) => symbols::run(&args, &mut out).map(|()| 0),
         Command::Decode(args) => decode::run(&args, &mut out),
     };
     match result {

@@ -3,6 +3,7 @@
 //! This is the tables' one writer. A price is visible to every shard and HTTP worker the
 //! moment it is written; nobody is woken for it.
 
+use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread;
 use std::time::Duration;
@@ -32,29 +33,50 @@ pub struct Publisher {
     speed: Speed,
 }
 
-/// The names that the price tables know, from the market's symbols.
+/// The names that the price tables know, from the market's symbols. A symbol that the market's
+/// table does not find by its own name is retired.
 pub fn names(table: &SymbolTable) -> anyhow::Result<SymbolNames> {
     let canonical = table.symbols().map(|(_, spec)| spec.name).collect();
+    let retired: Vec<_> = table
+        .symbols()
+        .filter(|(id, spec)| table.resolve_symbol(spec.name) != Some(*id))
+        .map(|(id, _)| SymbolIndex(id.0))
+        .collect();
     let aliases: Vec<_> = table
         .names()
         .map(|(name, id)| (name, SymbolIndex(id.0)))
         .collect();
-    Ok(SymbolNames::new(canonical, &aliases)?)
+    Ok(SymbolNames::with_retired(canonical, &aliases, &retired)?)
 }
 
 impl Publisher {
     /// A publisher for a market whose clock runs at `speed` times this machine's.
     pub fn new(writer: PriceWriter, table: &SymbolTable, speed: Speed) -> Self {
-        let ages_ms: Vec<_> = table
-            .symbols()
-            .map(|(_, spec)| (wall_ms(spec.max_age_ms, speed), wall_ms(spec.hard_age_ms, speed)))
-            .collect();
+        let ages_ms = ages_ms(table, speed);
         Self {
             writer,
             last: vec![(0, PriceStatus::NoPrice); ages_ms.len()],
             ages_ms,
             speed,
         }
+    }
+
+    /// Follows the market to a table with more symbols, or with some retired: every symbol keeps
+    /// its id, its price and its sequence; age limits are those of the new table.
+    ///
+    /// An error means that the table is no continuation of the one before, and that nothing
+    /// changed.
+    pub fn rebuild(&mut self, table: &SymbolTable) -> anyhow::Result<()> {
+        self.writer.extend(&Arc::new(names(table)?))?;
+        self.ages_ms = ages_ms(table, self.speed);
+        self.last.resize(self.ages_ms.len(), (0, PriceStatus::NoPrice));
+        Ok(())
+    }
+
+    /// Frees what readers have let go of since the last [`Publisher::rebuild`]; to be called at
+    /// leisure.
+    pub fn tidy(&mut self) {
+        self.writer.free_retired();
     }
 
     /// Publishes a price that the market formed when its own clock showed `market_ns`.
@@ -188,6 +210,14 @@ pub fn replay(
     Ok(())
 }
 
+/// Every symbol's age limits on this machine's clock.
+fn ages_ms(table: &SymbolTable, speed: Speed) -> Vec<(u32, u32)> {
+    table
+        .symbols()
+        .map(|(_, spec)| (wall_ms(spec.max_age_ms, speed), wall_ms(spec.hard_age_ms, speed)))
+        .collect()
+}
+
 /// An age limit of the market's clock on this machine's clock, at least a millisecond.
 fn wall_ms(market_ms: u32, speed: Speed) -> u32 {
     match speed {
@@ -212,4 +242,72 @@ pub fn open(choice: &crate::config::MarketChoice) -> anyhow::Result<Recording> {
         MarketChoice::Shipped | MarketChoice::Live => Recording::shipped(),
         MarketChoice::File(path) => Recording::open(path)?,
     })
+}
+
+#[cfg(test)]
+mod tests {
+    use trinity_protocol::{PriceFlags, Symbol};
+
+    use super::*;
+    use crate::tables::prices::PriceCopy;
+
+    const EXTRA: &str = "AAA-USD AAA USD -8 0.01 2 7000 70000 500 500 - - coinbase=AAA-USD";
+
+    fn grown() -> SymbolTable {
+        let builder = SymbolTable::builder().expect("built in");
+        let builder = builder.rows("a later list", EXTRA).expect("a row");
+        builder.build().expect("a table")
+    }
+
+    fn publish(publisher: &mut Publisher, symbol: SymbolId) {
+        let price = AggregatedPrice {
+            mantissa: 5,
+            confidence: 1,
+            publish_time_ns: 1_000,
+            exponent: -8,
+            status: PriceStatus::Live,
+            venues_used: 3,
+            flags: PriceFlags::NONE,
+            sequence: 0,
+        };
+        publisher.publish(symbol, &price, 1_000, 1_000);
+    }
+
+    fn read(copy: &PriceCopy, symbol: SymbolId) -> PriceRecord {
+        copy.load().read(SymbolIndex(symbol.0)).expect("in the table")
+    }
+
+    #[test]
+    fn a_publisher_follows_a_longer_table_and_keeps_ids_prices_and_sequences() {
+        let table = SymbolTable::builtin();
+        let (writer, copies) = PriceWriter::new(&Arc::new(names(&table).expect("distinct")), 2);
+        let mut publisher = Publisher::new(writer, &table, Speed::Times(1.try_into().expect("not 0")));
+        let btc = table.resolve("BTC-USD").expect("built in");
+        publish(&mut publisher, btc);
+        publish(&mut publisher, btc);
+
+        let longer = grown();
+        let new = longer.resolve("AAA-USD").expect("added");
+        publish(&mut publisher, new);
+        publisher.rebuild(&longer).expect("a continuation");
+        publish(&mut publisher, btc);
+        publish(&mut publisher, new);
+        for copy in &copies {
+            assert_eq!(read(copy, btc).sequence, 3, "counted on");
+            let seen = read(copy, new);
+            assert_eq!(
+                (seen.sequence, seen.max_age_ms, seen.hard_age_ms),
+                (1, 7_000, 70_000)
+            );
+            let wire = Symbol::new("AAA").expect("a symbol").to_wire();
+            assert_eq!(copy.load().names().find(&wire), None, "no alias was given");
+        }
+        assert!(
+            publisher.rebuild(&table).is_err(),
+            "a shorter table is no continuation"
+        );
+        publish(&mut publisher, new);
+        assert_eq!(read(&copies[0], new).sequence, 2, "and changes nothing");
+        publisher.tidy();
+    }
 }

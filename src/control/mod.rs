@@ -13,5 +13,6 @@ pub mod node;
 pub mod ops;
 pub mod shards;
 pub mod supervise;
+pub mod symbols;
 pub mod usage;
 pub mod web;

@@ -29,7 +29,7 @@ use crate::shard::driver::{self, Chosen, probe};
 use crate::shard::socket::Steering;
 use crate::store::{Ledger, SqliteLedger};
 use crate::tables::meter::Meter;
-use crate::tables::prices::{PriceTable, PriceWriter};
+use crate::tables::prices::{PriceCopy, PriceWriter};
 
 /// How often keys are looked for and usage is flushed.
 const TICK: Duration = Duration::from_millis(200);
@@ -90,7 +90,15 @@ impl Node {
         shared
             .month_end_ns
             .store(calendar::month_end_ns(now_ns), Ordering::Relaxed);
-        let shards = Shards::start(config.udp, &ops.shards, &driver, &prices, &keys.table(), &shared)?;
+        let shards = Shards::start(
+            config.udp,
+            &ops.shards,
+            &driver,
+            &prices,
+            &keys.table(),
+            ops.misses.as_ref(),
+            &shared,
+        )?;
         describe(&shards, &ops);
         let web = Web::start(&config, &ops, &prices, &keys.table(), &shared)?;
         let meters = shards
@@ -101,7 +109,7 @@ impl Node {
             .cloned()
             .collect();
         let boot = getrandom::u64().map_err(|error| anyhow!("no randomness: {error}"))?;
-        let usage = UsageFlush::new(ledger, names, config.node.clone(), boot, meters);
+        let usage = UsageFlush::new(ledger, Arc::clone(&prices[0]), config.node.clone(), boot, meters);
         tracing::info!(udp = %shards.address, http = %web.http, ops = %web.ops, "listening");
         let node = Self {
             data,
@@ -259,7 +267,7 @@ fn board(
     now_ns: u64,
     driver: &Chosen,
     cpus: &[Option<usize>],
-    prices: &[Arc<PriceTable>],
+    prices: &[PriceCopy],
     recording: &Recording,
 ) -> Ops {
     Ops {
@@ -279,6 +287,8 @@ fn board(
             .collect(),
         web: cpus.iter().map(|_| Arc::default()).collect(),
         prices: Arc::clone(&prices[0]),
+        // A recording has only what was recorded: there is nothing to fetch.
+        misses: None,
         market: MarketFacts::new(MarketKind::Replay, &format!("replay:{}", recording.name())),
         ledger: LedgerFacts::new("sqlite"),
         keys: KeysFacts::default(),

@@ -19,7 +19,8 @@ use self::verdict::Finding;
 use crate::lpo::http::json::Json;
 use crate::shard::web::{OpsPage, OpsPages, WebCounters};
 use crate::tables::counters::ShardCounters;
-use crate::tables::prices::PriceTable;
+use crate::tables::misses::MissBoard;
+use crate::tables::prices::PriceCopy;
 
 /// The board.
 #[derive(Debug)]
@@ -31,7 +32,9 @@ pub struct Ops {
     /// The HTTP workers' counters, in order.
     pub web: Vec<Arc<WebCounters>>,
     /// Any copy of the prices, to count symbols by status.
-    pub prices: Arc<PriceTable>,
+    pub prices: PriceCopy,
+    /// Where cores ask for prices that they miss; `None` if nobody fetches any.
+    pub misses: Option<Arc<MissBoard>>,
     /// The market.
     pub market: MarketFacts,
     /// The ledger.

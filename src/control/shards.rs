@@ -16,7 +16,8 @@ use crate::shard::socket::{Granted, Steering, bind_group};
 use crate::shard::{self, ShardParts, ShardShared};
 use crate::tables::keys::KeyTable;
 use crate::tables::meter::{Meter, MeterPages};
-use crate::tables::prices::PriceTable;
+use crate::tables::misses::MissBoard;
+use crate::tables::prices::PriceCopy;
 
 /// Longest time the shards may take to start.
 const START_LIMIT: Duration = Duration::from_secs(10);
@@ -73,8 +74,9 @@ impl Shards {
         address: SocketAddr,
         facts: &[ShardFacts],
         driver: &Chosen,
-        prices: &[Arc<PriceTable>],
+        prices: &[PriceCopy],
         keys: &Arc<ArcSwap<KeyTable>>,
+        misses: Option<&Arc<MissBoard>>,
         shared: &Arc<ShardShared>,
     ) -> anyhow::Result<Self> {
         let (sockets, address, steering) = bind_group(address, facts.len()).with_context(|| {
@@ -93,6 +95,7 @@ impl Shards {
                 socket,
                 prices: Arc::clone(prices),
                 keys: Arc::clone(keys),
+                misses: misses.cloned(),
                 meter,
                 counters: Arc::clone(&facts.counters),
                 shared: Arc::clone(shared),

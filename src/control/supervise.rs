@@ -6,6 +6,8 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread::{self, JoinHandle};
 use std::time::Duration;
 
+use crate::market::feed::Backoff;
+
 /// Set once, when the process is to end.
 pub type Stop = Arc<AtomicBool>;
 
@@ -15,15 +17,14 @@ const BACKOFF_MAX: Duration = Duration::from_secs(5);
 const BACKOFF_FORGOTTEN: Duration = Duration::from_mins(1);
 
 /// Runs `task` on a thread of its own until it ends by itself or `stop` is set. After an error
-/// or a panic it is run again, with full-jitter backoff ("Exponential Backoff And Jitter",
-/// AWS Architecture Blog, 2015).
+/// or a panic it is run again, with full-jitter backoff.
 pub fn spawn(
     name: &'static str,
     stop: Stop,
     mut task: impl FnMut() -> anyhow::Result<()> + Send + 'static,
 ) -> std::io::Result<JoinHandle<()>> {
     thread::Builder::new().name(name.to_owned()).spawn(move || {
-        let mut limit = BACKOFF_FIRST;
+        let mut backoff = Backoff::new(BACKOFF_FIRST, BACKOFF_MAX);
         while !stop.load(Ordering::Relaxed) {
             let began = crate::clock::monotonic();
             match catch_unwind(AssertUnwindSafe(&mut task)) {
@@ -32,10 +33,9 @@ pub fn spawn(
                 Err(_) => tracing::error!(task = name, "task panicked; please report it"),
             }
             if began.elapsed() > BACKOFF_FORGOTTEN {
-                limit = BACKOFF_FIRST;
+                backoff.reset();
             }
-            let wait = jitter(limit);
-            limit = (limit * 2).min(BACKOFF_MAX);
+            let wait = backoff.next(random());
             tracing::info!(task = name, wait_ms = wait.as_millis() as u64, "task restarts");
             wait_for(&stop, wait);
         }
@@ -54,9 +54,9 @@ pub fn wait_for(stop: &AtomicBool, wait: Duration) {
     }
 }
 
-fn jitter(limit: Duration) -> Duration {
-    let part = getrandom::u32().map_or(u32::MAX, |random| random);
-    limit.mul_f64(f64::from(part) / f64::from(u32::MAX))
+/// A number for a backoff; without randomness the longest wait is taken.
+pub(super) fn random() -> u32 {
+    getrandom::u32().unwrap_or(u32::MAX)
 }
 
 #[cfg(test)]

@@ -12,12 +12,12 @@ use trinity_protocol::Symbol;
 
 use crate::store::{self, FlushId, Ledger, StoreError, SymbolUsageRow, UsageRow};
 use crate::tables::meter::{Meter, MeterPages, Protocol, RequestRow, SymbolRow, UsagePage};
-use crate::tables::prices::SymbolNames;
+use crate::tables::prices::{PriceCopy, SymbolNames};
 
 /// Takes pages of all meters and flushes them.
 pub struct UsageFlush {
     ledger: Arc<dyn Ledger>,
-    names: Arc<SymbolNames>,
+    prices: PriceCopy,
     node: String,
     boot: u64,
     meters: Vec<MeterState>,
@@ -55,10 +55,12 @@ pub struct Flushed {
 const DRAIN_PAUSE: Duration = Duration::from_millis(100);
 
 impl UsageFlush {
-    /// `boot` must be drawn anew at each start of the process.
+    /// `prices` must be the first copy: it is the first to have a new symbol, so its names
+    /// know every index that any meter can hold. `boot` must be drawn anew at each start of the
+    /// process.
     pub fn new(
         ledger: Arc<dyn Ledger>,
-        names: Arc<SymbolNames>,
+        prices: PriceCopy,
         node: String,
         boot: u64,
         meters: Vec<MeterPages>,
@@ -74,7 +76,7 @@ impl UsageFlush {
         // Flush ids are stored as signed integers.
         Self {
             ledger,
-            names,
+            prices,
             node,
             boot: boot >> 1,
             meters,
@@ -88,7 +90,8 @@ impl UsageFlush {
         let mut result = Ok(());
         for index in 0..self.meters.len() {
             while let Some(page) = self.meters[index].pages.take() {
-                let (usage, symbols) = (usage_rows(&page), symbol_rows(&page, &self.names));
+                let names = Arc::clone(self.prices.load().names());
+                let (usage, symbols) = (usage_rows(&page), symbol_rows(&page, &names));
                 self.meters[index]
                     .waiting
                     .push_back(Waiting { page, usage, symbols });
@@ -239,8 +242,12 @@ mod tests {
     use trinity_protocol::{Code, KeyId, PriceStatus};
 
     use super::*;
-    use crate::store::SqliteLedger;
-    use crate::tables::prices::SymbolIndex;
+    use crate::store::{LEDGER_FILE, SqliteLedger};
+    use crate::tables::prices::{PriceWriter, SymbolIndex};
+
+    fn prices(names: SymbolNames) -> PriceCopy {
+        PriceWriter::new(&Arc::new(names), 1).1.remove(0)
+    }
 
     fn runtime() -> tokio::runtime::Runtime {
         tokio::runtime::Builder::new_current_thread()
@@ -257,7 +264,7 @@ mod tests {
             let names = SymbolNames::new(vec![Symbol::new("BTC-USD").expect("a symbol")], &[]).expect("one");
             let (mut meter, pages) = Meter::new();
             let shared: Arc<dyn Ledger> = Arc::clone(&ledger) as _;
-            let mut flush = UsageFlush::new(shared, Arc::new(names), "main".into(), u64::MAX, vec![pages]);
+            let mut flush = UsageFlush::new(shared, prices(names), "main".into(), u64::MAX, vec![pages]);
             for round in 0..20_u32 {
                 for _ in 0..=round {
                     meter
@@ -297,7 +304,7 @@ mod tests {
             let names = SymbolNames::new(vec![], &[]).expect("none");
             let (mut meter, pages) = Meter::new();
             let shared: Arc<dyn Ledger> = Arc::clone(&ledger) as _;
-            let mut flush = UsageFlush::new(shared, Arc::new(names), "main".into(), 7, vec![pages]);
+            let mut flush = UsageFlush::new(shared, prices(names), "main".into(), 7, vec![pages]);
             // Nobody flushed for long: all pages are full but the one that is counted in.
             for second in 0..50 {
                 meter
@@ -322,7 +329,7 @@ mod tests {
             let names = SymbolNames::new(vec![], &[]).expect("none");
             let (mut meter, pages) = Meter::new();
             let shared: Arc<dyn Ledger> = Arc::clone(&ledger) as _;
-            let mut flush = UsageFlush::new(shared, Arc::new(names), "main".into(), 7, vec![pages]);
+            let mut flush = UsageFlush::new(shared, prices(names), "main".into(), 7, vec![pages]);
             // Key ids of 2^63 and more are not SQL integers.
             for key in [u64::MAX, 5] {
                 meter
@@ -336,5 +343,45 @@ mod tests {
             assert_eq!((flushed.requests, flushed.waiting, flush.unflushed()), (1, 0, 0));
             assert_eq!(ledger.usage_total(KeyId(5)).await.expect("readable").charged, 1);
         });
+    }
+
+    #[test]
+    fn a_symbol_that_was_added_later_is_written_under_its_own_name() {
+        let dir = tempfile::tempdir().expect("a directory");
+        runtime().block_on(async {
+            let ledger = Arc::new(SqliteLedger::open_or_create(dir.path()).await.expect("opened"));
+            let symbol = |name: &&str| Symbol::new(name).expect("a symbol");
+            let names = |list: &[&str], retired: &[SymbolIndex]| {
+                let list = list.iter().map(symbol).collect();
+                Arc::new(SymbolNames::with_retired(list, &[], retired).expect("distinct"))
+            };
+            let (mut writer, copies) = PriceWriter::new(&names(&["A-USD"], &[]), 1);
+            let (mut meter, pages) = Meter::new();
+            let mut flush = UsageFlush::new(ledger, Arc::clone(&copies[0]), "main".into(), 7, vec![pages]);
+            writer
+                .extend(&names(&["A-USD", "B-USD"], &[SymbolIndex(0)]))
+                .expect("a continuation");
+            for index in [0, 1, 1] {
+                meter.symbol(
+                    KeyId(5),
+                    Some(SymbolIndex(index)),
+                    1_700_000_000,
+                    PriceStatus::Live,
+                );
+            }
+            meter.close();
+            flush.round().await.1.expect("the ledger takes it");
+        });
+        let ledger = rusqlite::Connection::open(dir.path().join(LEDGER_FILE)).expect("opened");
+        let mut rows = ledger
+            .prepare("SELECT symbol, entries FROM usage_symbols ORDER BY symbol")
+            .expect("the schema fits");
+        let rows = rows.query_map([], |row| Ok((row.get(0)?, row.get(1)?)));
+        let rows: Vec<(String, i64)> = rows.expect("readable").map(|row| row.expect("a row")).collect();
+        assert_eq!(
+            rows,
+            [("A-USD".to_owned(), 1), ("B-USD".to_owned(), 2)],
+            "a retired one too"
+        );
     }
 }

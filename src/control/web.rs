@@ -13,7 +13,7 @@ use crate::shard::ShardShared;
 use crate::shard::web::{self, OpsPages, WebConfig, WebParts};
 use crate::tables::keys::KeyTable;
 use crate::tables::meter::{Meter, MeterPages};
-use crate::tables::prices::PriceTable;
+use crate::tables::prices::PriceCopy;
 
 /// All HTTP workers of this process.
 #[derive(Debug)]
@@ -33,7 +33,7 @@ impl Web {
     pub fn start(
         config: &Config,
         ops: &Arc<Ops>,
-        prices: &[Arc<PriceTable>],
+        prices: &[PriceCopy],
         keys: &Arc<ArcSwap<KeyTable>>,
         shared: &Arc<ShardShared>,
     ) -> anyhow::Result<Self> {
@@ -59,6 +59,7 @@ impl Web {
                 listener,
                 prices: Arc::clone(prices),
                 keys: Arc::clone(keys),
+                misses: ops.misses.clone(),
                 meter,
                 source: Arc::clone(&ops.market.source),
                 counters: Arc::clone(&ops.web[index]),

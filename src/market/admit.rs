@@ -1,5 +1,6 @@
 //! Rule 1 as far as it compares with what is known: the last quote of each market.
 
+use super::decimal::Decimal;
 use super::quote::{Quote, Reading, RejectReason};
 
 /// A venue's clock may be this far ahead of ours before its quotes are refused, in nanoseconds.
@@ -9,6 +10,10 @@ pub const MAX_VENUE_TIME_AHEAD_NS: u64 = 5_000_000_000;
 #[derive(Debug, Clone, Copy, Default)]
 pub(super) struct MarketState {
     pub reading: Option<Reading>,
+    /// The quote behind the reading, as the venue gave it.
+    pub quote: Option<Quote>,
+    /// Taken out of the vote by [`MarketState::withdraw`] until the next quote.
+    pub withdrawn: bool,
     pub receive_ns: u64,
     pub venue_ns: Option<u64>,
     /// Book and trade updates count apart: venues number them apart.
@@ -23,7 +28,11 @@ pub(super) struct MarketState {
 struct Heard {
     sequence: Option<u64>,
     venue_ns: Option<u64>,
+    said: Option<Said>,
 }
+
+/// What a quote says: bid, ask, last and confidence.
+type Said = [Option<Decimal>; 4];
 
 impl MarketState {
     /// The part of rule 1 that compares with what is already known, then takes the quote.
@@ -50,6 +59,10 @@ impl MarketState {
         } else {
             &mut self.trade
         };
+        let said = [quote.bid, quote.ask, quote.last, quote.confidence];
+        if heard.said == Some(said) && heard.is_same_moment(quote) {
+            return Err(RejectReason::Repeated);
+        }
         if let (Some(before), Some(now)) = (heard.sequence, quote.sequence)
             && now <= before
         {
@@ -68,16 +81,41 @@ impl MarketState {
         *heard = Heard {
             sequence: quote.sequence.or(heard.sequence),
             venue_ns: quote.venue_time_ns.or(heard.venue_ns),
+            said: Some(said),
         };
         self.reading = Some(reading);
+        self.quote = Some(*quote);
+        self.withdrawn = false;
         self.receive_ns = now_ns;
         self.venue_ns = quote.venue_time_ns;
         Ok(())
     }
 
+    /// A new connection: numbers may start over, and what it tells first is told anew even if it
+    /// is what was known.
     pub(super) fn forget_sequences(&mut self) {
-        self.book.sequence = None;
-        self.trade.sequence = None;
+        for heard in [&mut self.book, &mut self.trade] {
+            heard.sequence = None;
+            heard.said = None;
+        }
+    }
+
+    /// Takes the quote out of the vote until a new one comes; false if there was none in it.
+    pub(super) fn withdraw(&mut self) -> bool {
+        let voted = self.reading.is_some() && !self.withdrawn;
+        self.withdrawn |= voted;
+        voted
+    }
+}
+
+impl Heard {
+    /// Whether a quote bears the mark of the last one: its sequence number where both have one,
+    /// its venue time otherwise. Without either nothing tells a repetition from news.
+    fn is_same_moment(&self, quote: &Quote) -> bool {
+        match (self.sequence, quote.sequence) {
+            (Some(before), Some(now)) => before == now,
+            _ => self.venue_ns.is_some() && self.venue_ns == quote.venue_time_ns,
+        }
     }
 }
 

@@ -27,6 +27,13 @@ const FLOOR_BPS: i128 = 10;
 /// [`FLOOR_BPS`] is less than one unit.
 const FLOOR_TICKS: i128 = 2;
 
+/// How often the votes' blur counts: what their own uncertainties add to their spread.
+const BLUR_FACTOR: i64 = 2;
+
+/// The most that uncertainties, a vote's own and those of all, widen its limit, as a share of
+/// the median. A venue cannot buy its way in by calling itself vague.
+const UNCERTAINTY_CAP_BPS: i128 = 50;
+
 /// A venue further than this from the median is rejected however widely the others are spread.
 const HARD_CAP_BPS: i128 = 500;
 
@@ -63,7 +70,8 @@ pub struct Vote {
 pub enum Fate {
     /// Counted in the price.
     Used,
-    /// Further from the median than 5 scaled median deviations (and than the floors).
+    /// Further from the median than 5 scaled median deviations (and than the floors) and the
+    /// uncertainties explain.
     Outlier,
     /// Further than 5 % from the median.
     BeyondCap,
@@ -104,18 +112,41 @@ pub struct Outcome {
     pub median: i64,
     /// Median absolute deviation from the median.
     pub deviation: i64,
-    /// Rejection limit of rule 3: a vote further than this from the median is an outlier.
+    /// Rejection limit of rule 3 for votes without uncertainty.
     pub limit: i64,
+    /// Each vote's own limit, in the order given: the limit, widened by its uncertainty and that
+    /// of all votes. Further from the median it is an outlier.
+    pub limits: [i64; MAX_VOTES],
     /// Fate of each vote, in the order given; entries past the votes are meaningless.
     pub fates: [Fate; MAX_VOTES],
-    /// Bit i: vote i lies within half the limit, which is what ends a probation.
+    /// Bit i: vote i lies within half its limit, which is what ends a probation.
     pub within_half: u16,
+}
+
+impl Vote {
+    /// Its part of the pool that the price is made of: p - c, p and p + c.
+    const fn pool(&self) -> [i64; 3] {
+        [
+            self.price.saturating_sub(self.confidence),
+            self.price,
+            self.price.saturating_add(self.confidence),
+        ]
+    }
 }
 
 /// Aggregates the votes of one symbol at one instant.
 ///
 /// The order of the votes does not matter to anything but the order of `fates`. Votes beyond
 /// the first [`MAX_VOTES`] are not counted; the symbol table cannot produce them.
+///
+/// A vote's limit is `max(5 * 1.4826 * d, 10 bps, 2 ticks) + min(c + blur, 50 bps)`: m is the
+/// median of the prices, d the median distance from it, c the vote's own confidence, and blur
+/// twice the amount by which the median distance of the pool of all p - c, p and p + c exceeds d.
+/// For venues that know their price to the tick the second part is nothing. One-minute bars, and
+/// quotes converted through a rate that is itself vague, are known to within their confidence
+/// only: three of them may agree to the unit by chance (d is then nearly 0) while a fourth, as
+/// good as they, is 15 bps away. `examples/market_figures.rs` measures what this rejects and finds
+/// on real recordings.
 ///
 /// - Three votes or more: each is measured against the median of all, those on probation
 ///   included, so that a lasting majority always wins its place back.
@@ -135,6 +166,7 @@ pub fn aggregate(votes: &[Vote], rules: &Rules) -> Outcome {
         median: 0,
         deviation: 0,
         limit: 0,
+        limits: [0; MAX_VOTES],
         fates: [Fate::Used; MAX_VOTES],
         within_half: 0,
     };
@@ -143,15 +175,15 @@ pub fn aggregate(votes: &[Vote], rules: &Rules) -> Outcome {
     }
 
     let mut scratch = [0i64; MAX_VOTES];
-    let reference = match votes {
-        [trusted, suspect] | [suspect, trusted] if suspect.probation && !trusted.probation => trusted.price,
-        _ => {
-            for (slot, vote) in scratch.iter_mut().zip(votes) {
-                *slot = vote.price;
-            }
-            median_floor(&mut scratch[..n])
-        }
+    let judges = match votes {
+        [trusted, suspect] if suspect.probation && !trusted.probation => &votes[..1],
+        [suspect, trusted] if suspect.probation && !trusted.probation => &votes[1..],
+        all => all,
     };
+    for (slot, vote) in scratch.iter_mut().zip(judges) {
+        *slot = vote.price;
+    }
+    let reference = median_floor(&mut scratch[..judges.len()]);
     for (slot, vote) in scratch.iter_mut().zip(votes) {
         *slot = distance(vote.price, reference);
     }
@@ -161,6 +193,8 @@ pub fn aggregate(votes: &[Vote], rules: &Rules) -> Outcome {
         median_floor(&mut scratch[..n])
     };
     let limit = rejection_limit(reference, deviation, rules.tick);
+    let blur = blur(judges, reference, deviation);
+    let widest = i128::from(reference) * UNCERTAINTY_CAP_BPS / BPS;
     outcome.median = reference;
     outcome.deviation = deviation;
     outcome.limit = i64::try_from(limit).unwrap_or(i64::MAX);
@@ -168,6 +202,8 @@ pub fn aggregate(votes: &[Vote], rules: &Rules) -> Outcome {
     let mut agreeing = 0;
     for (i, vote) in votes.iter().enumerate() {
         let away = i128::from(distance(vote.price, reference));
+        let limit = limit + (i128::from(vote.confidence) + blur).min(widest);
+        outcome.limits[i] = i64::try_from(limit).unwrap_or(i64::MAX);
         if away * 2 <= limit {
             outcome.within_half |= 1 << i;
         }
@@ -276,9 +312,7 @@ fn estimate(votes: &[Vote], used: impl Fn(usize) -> bool) -> Option<Estimate> {
     let mut pool = [0i64; 3 * MAX_VOTES];
     let mut n = 0;
     for (_, vote) in votes.iter().enumerate().filter(|(i, _)| used(*i)) {
-        pool[n] = vote.price.saturating_sub(vote.confidence);
-        pool[n + 1] = vote.price;
-        pool[n + 2] = vote.price.saturating_add(vote.confidence);
+        pool[n..n + 3].copy_from_slice(&vote.pool());
         n += 3;
     }
     three_vote(&mut pool[..n])
@@ -289,6 +323,19 @@ fn rejection_limit(median: i64, deviation: i64, tick: i64) -> i128 {
     let spread = i128::from(deviation) * MAD_NUMERATOR / MAD_DENOMINATOR;
     let share = i128::from(median) * FLOOR_BPS / BPS;
     spread.max(share).max(i128::from(tick) * FLOOR_TICKS)
+}
+
+/// What the uncertainties of `judges` add to their spread, counted [`BLUR_FACTOR`] times. Like
+/// the deviation it is a median, so that fewer than half of the votes cannot choose it.
+fn blur(judges: &[Vote], reference: i64, deviation: i64) -> i128 {
+    let mut pool = [0i64; 3 * MAX_VOTES];
+    for (three, vote) in pool.chunks_exact_mut(3).zip(judges) {
+        for (slot, value) in three.iter_mut().zip(vote.pool()) {
+            *slot = distance(value, reference);
+        }
+    }
+    let spread = median_floor(&mut pool[..3 * judges.len()]);
+    i128::from(spread.saturating_sub(deviation).max(0)) * i128::from(BLUR_FACTOR)
 }
 
 /// Two prices are apart when their gap exceeds the dispute cap, but never within the floor of

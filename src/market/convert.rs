@@ -2,6 +2,7 @@
 
 use trinity_protocol::PriceStatus;
 
+use super::aggregate::jumps;
 use super::evaluate::SymbolState;
 use super::explain::Disposition;
 use super::quote::Reading;
@@ -40,6 +41,40 @@ pub(super) fn convert(
         .ok_or(Disposition::OutOfRange)?
         .max(1);
     Ok((price, confidence, through.status == PriceStatus::Live))
+}
+
+/// One price of a market in the symbol's currency and exponent, as [`convert`] would give it; for
+/// what is shown beside the vote. None when it does not fit.
+pub(super) fn convert_price(
+    table: &SymbolTable,
+    spec: &SymbolSpec,
+    candidate: Candidate,
+    price: i64,
+    symbols: &[SymbolState],
+) -> Option<i64> {
+    let Some(rate) = candidate.rate else {
+        return Some(price);
+    };
+    let through = &symbols[rate.0 as usize].published;
+    let priced = table.symbol(table.market(candidate.market).symbol);
+    let shift = i32::from(priced.exponent) + i32::from(through.exponent) - i32::from(spec.exponent);
+    scale(
+        i128::from(price) * i128::from(through.mantissa),
+        shift,
+        Rounding::HalfEven,
+    )
+}
+
+/// Whether a price is further than `peg_bps` from one unit of its quote currency.
+pub(super) fn is_off_peg(mantissa: i64, exponent: i8, peg_bps: u32) -> bool {
+    // A unit that does not fit is further from any mantissa than can be told here; the symbol
+    // table has no such pegged symbol.
+    let places = exponent
+        .checked_neg()
+        .and_then(|places| u32::try_from(places).ok());
+    places
+        .and_then(|places| 10_i64.checked_pow(places))
+        .is_some_and(|one| jumps(one, mantissa, peg_bps))
 }
 
 #[derive(Clone, Copy)]
@@ -103,6 +138,24 @@ mod tests {
         assert_eq!(scale(i128::MAX, -60, Rounding::HalfEven), Some(0));
         assert_eq!(scale(1, -60, Rounding::Up), Some(1));
         assert_eq!(scale(i128::MAX, -38, Rounding::HalfEven), Some(2));
+    }
+
+    #[test]
+    fn a_peg_is_left_beyond_its_bps_on_either_side_and_not_at_them() {
+        for (mantissa, off) in [
+            (99_000_000, false),
+            (98_999_999, true),
+            (101_000_000, false),
+            (101_000_001, true),
+            (1, true),
+        ] {
+            assert_eq!(is_off_peg(mantissa, -8, 100), off, "{mantissa}");
+        }
+        assert!(!is_off_peg(1, 0, 0));
+        assert!(is_off_peg(2, 0, 9_999));
+        for exponent in [i8::MIN, -19, 1, i8::MAX] {
+            assert!(!is_off_peg(i64::MAX, exponent, 0), "{exponent}: cannot be told");
+        }
     }
 
     proptest! {

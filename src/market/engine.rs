@@ -6,15 +6,19 @@
 //! same quotes and ticks in the same order give the same bytes, and between two ticks the order
 //! of quotes of different markets does not matter either.
 
+mod retable;
+
 use std::sync::Arc;
 
 use trinity_protocol::PriceFlags;
 
 use super::admit::{MarketState, millis};
+use super::convert::convert_price;
+use super::decimal::Decimal;
 use super::evaluate::{self, SeatState, SymbolState};
 use super::explain::{Explanation, VenueExplanation};
-use super::quote::{AggregatedPrice, Quote, RejectReason};
-use super::symbol::{SymbolId, SymbolTable};
+use super::quote::{self, AggregatedPrice, Quote, RejectReason};
+use super::symbol::{Candidate, MarketId, Seat, SymbolId, SymbolTable};
 use super::venue::{VENUES, VenueId};
 
 /// Keeps the state of every market and symbol.
@@ -49,16 +53,7 @@ impl MarketEngine {
 
     /// An engine whose prices all bear `flags`; a replay passes [`PriceFlags::REPLAYED`].
     pub fn with_flags(table: Arc<SymbolTable>, flags: PriceFlags) -> Self {
-        let mut position = vec![0; table.len()];
-        for (at, id) in table.order().iter().enumerate() {
-            position[id.0 as usize] = at as u32;
-        }
-        let mut listeners = vec![Vec::new(); table.markets().len()];
-        for (id, _) in table.symbols() {
-            for candidate in table.seats(id).iter().flat_map(|seat| &seat.candidates) {
-                listeners[candidate.market.0 as usize].push(position[id.0 as usize]);
-            }
-        }
+        let (position, listeners) = retable::index(&table);
         let symbols = table
             .symbols()
             .map(|(_, spec)| SymbolState::new(AggregatedPrice::none(spec.exponent, flags)))
@@ -68,7 +63,7 @@ impl MarketEngine {
             markets,
             seats: vec![SeatState::default(); table.seat_count()],
             symbols,
-            listeners: listeners.into_iter().map(Vec::into_boxed_slice).collect(),
+            listeners,
             position,
             dirty: vec![0; table.len().div_ceil(64)],
             next_check_ns: u64::MAX,
@@ -86,8 +81,11 @@ impl MarketEngine {
     }
 
     /// Takes a quote, or says why not (rule 1) and counts it. Prices do not change before the
-    /// next [`Self::tick`].
+    /// next [`Self::tick`]. A market that the table does not have is unknown and not counted.
     pub fn on_quote(&mut self, quote: &Quote) -> Result<(), RejectReason> {
+        if quote.market.0 as usize >= self.markets.len() {
+            return Err(RejectReason::UnknownMarket);
+        }
         let market = self.table.market(quote.market);
         let venue = market.venue;
         let spec = self.table.symbol(market.symbol);
@@ -126,6 +124,33 @@ impl MarketEngine {
                 self.markets[id.0 as usize].forget_sequences();
             }
         }
+    }
+
+    /// Takes a market's quote out of the vote at the next tick, because its feed fell silent: it
+    /// is kept for explanations, and the market's next quote brings it back at once. False if the
+    /// market had none in it.
+    pub fn withdraw(&mut self, market: MarketId) -> bool {
+        let withdrawn = self
+            .markets
+            .get_mut(market.0 as usize)
+            .is_some_and(MarketState::withdraw);
+        if withdrawn {
+            for position in &self.listeners[market.0 as usize] {
+                set(&mut self.dirty, *position);
+            }
+        }
+        withdrawn
+    }
+
+    /// When the market last said something new (its last taken quote), Unix ns on the clock of
+    /// the quotes; None before the first.
+    pub fn last_heard_ns(&self, market: MarketId) -> Option<u64> {
+        self.quote_of(market).map(|quote| quote.receive_time_ns)
+    }
+
+    /// The market's last taken quote, withdrawn or not.
+    pub fn quote_of(&self, market: MarketId) -> Option<&Quote> {
+        self.markets.get(market.0 as usize)?.quote.as_ref()
     }
 
     /// Re-evaluates every symbol that has news or whose age limits struck by `now_ns`, rates
@@ -175,6 +200,11 @@ impl MarketEngine {
 
     /// Everything that explains the price of a symbol, as of its last evaluation.
     pub fn explain(&self, id: SymbolId) -> Explanation {
+        self.explain_at(id, self.symbols[id.0 as usize].evaluated_ns)
+    }
+
+    /// The same with ages as they are at `now_ns`, on the quotes' clock.
+    pub fn explain_at(&self, id: SymbolId, now_ns: u64) -> Explanation {
         let state = &self.symbols[id.0 as usize];
         let range = self.table.seats_of(id);
         let states = &self.seats[range.start as usize..range.end as usize];
@@ -182,31 +212,19 @@ impl MarketEngine {
             .iter()
             .filter(|seat| seat.view.disposition.is_used())
             .count();
-        let venues = self.table.seats(id).iter().zip(states).map(|(seat, state)| {
-            let candidate = seat.candidates[usize::from(state.view.candidate)];
-            VenueExplanation {
-                venue: seat.venue,
-                market: candidate.market,
-                rate: candidate.rate,
-                price: state.view.price,
-                confidence: state.view.confidence,
-                receive_time_ns: state.view.receive_ns,
-                venue_time_ns: state.view.venue_ns,
-                disposition: state.view.disposition,
-                weight_ppm: if state.view.disposition.is_used() {
-                    1_000_000 / used as u32
-                } else {
-                    0
-                },
-                probation_left: state.probation,
-                last_reject: self.markets[candidate.market.0 as usize].last_reject,
-            }
-        });
+        let weight_ppm = 1_000_000 / used.max(1) as u32;
+        let venues = self
+            .table
+            .seats(id)
+            .iter()
+            .zip(states)
+            .map(|(seat, state)| self.explain_seat(id, seat, state, weight_ppm, now_ns));
         Explanation {
             symbol: id,
             price: state.published,
             rule: state.rule,
             evaluated_ns: state.evaluated_ns,
+            asked_ns: now_ns,
             median: state.median,
             deviation: state.deviation,
             limit: state.limit,
@@ -235,6 +253,55 @@ impl MarketEngine {
             set(&mut self.dirty, *position);
         }
         self.next_check_ns = u64::MAX;
+    }
+
+    fn explain_seat(
+        &self,
+        id: SymbolId,
+        seat: &Seat,
+        state: &SeatState,
+        weight_ppm: u32,
+        now_ns: u64,
+    ) -> VenueExplanation {
+        let view = &state.view;
+        let candidate = seat.candidates[usize::from(view.candidate)];
+        let market = &self.markets[candidate.market.0 as usize];
+        let side = |side: fn(&Quote) -> Option<Decimal>| {
+            self.converted(id, candidate, side(market.quote.as_ref()?)?)
+        };
+        VenueExplanation {
+            venue: seat.venue,
+            market: candidate.market,
+            rate: candidate.rate,
+            quote: market.quote,
+            bid: side(|quote| quote.bid),
+            ask: side(|quote| quote.ask),
+            price: view.price,
+            confidence: view.confidence,
+            limit: view.limit,
+            receive_time_ns: view.receive_ns,
+            age_ns: market
+                .quote
+                .map(|quote| now_ns.saturating_sub(quote.receive_time_ns)),
+            venue_time_ns: view.venue_ns,
+            disposition: view.disposition,
+            weight_ppm: if view.disposition.is_used() { weight_ppm } else { 0 },
+            probation_left: state.probation,
+            last_reject: market.last_reject,
+        }
+    }
+
+    /// A price as a venue wrote it, in the currency and unit of a symbol it votes on.
+    fn converted(&self, id: SymbolId, candidate: Candidate, price: Decimal) -> Option<i64> {
+        let market = self.table.market(candidate.market);
+        let price = quote::in_units(price, market, self.table.symbol(market.symbol).exponent)?;
+        convert_price(
+            &self.table,
+            self.table.symbol(id),
+            candidate,
+            price,
+            &self.symbols,
+        )
     }
 
     fn evaluate(
@@ -269,9 +336,9 @@ impl MarketEngine {
                 ..next
             };
             emit(id, &state.published);
-            if (next.mantissa, next.confidence, next.status)
-                != (before.mantissa, before.confidence, before.status)
-            {
+            let told =
+                |price: &AggregatedPrice| (price.mantissa, price.confidence, price.status, price.flags);
+            if told(&next) != told(&before) {
                 for dependant in table.dependants(id) {
                     set(&mut self.dirty, self.position[dependant.0 as usize]);
                 }

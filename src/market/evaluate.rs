@@ -4,10 +4,10 @@ use trinity_protocol::{PriceFlags, PriceStatus};
 
 use super::admit::{MarketState, expiry, millis, older};
 use super::aggregate::{Consensus, Estimate, Fate, MAX_VOTES, Vote, aggregate, jumps};
-use super::convert::convert;
+use super::convert::{convert, is_off_peg};
 use super::explain::{Disposition, StatusRule};
 use super::quote::AggregatedPrice;
-use super::symbol::{Seat, SymbolId, SymbolSpec, SymbolTable};
+use super::symbol::{Candidate, Seat, SymbolId, SymbolSpec, SymbolTable};
 
 /// Quotes within half the limit that a rejected venue owes before it is used again.
 ///
@@ -34,6 +34,8 @@ pub(super) struct SeatView {
     pub confidence: i64,
     pub receive_ns: u64,
     pub venue_ns: Option<u64>,
+    /// Distance from the median beyond which the vote is an outlier.
+    pub limit: i64,
     pub disposition: Disposition,
 }
 
@@ -71,7 +73,18 @@ struct Ballot {
     seat: usize,
     tick: u64,
     receive_ns: u64,
-    derived: bool,
+    /// What the vote alone says of the price it counts in.
+    flags: PriceFlags,
+}
+
+impl SeatState {
+    /// The same standing in a table whose candidates may be others.
+    pub(super) fn in_a_new_table(&self) -> Self {
+        Self {
+            view: SeatView::default(),
+            ..*self
+        }
+    }
 }
 
 impl SymbolState {
@@ -157,6 +170,7 @@ pub(super) fn evaluate(
                 ballot.tick,
             );
         }
+        seat.view.limit = outcome.limits[i];
         seat.view.disposition = match outcome.fates[i] {
             Fate::Used => Disposition::Used,
             Fate::Outlier => Disposition::Outlier,
@@ -166,9 +180,7 @@ pub(super) fn evaluate(
         if outcome.fates[i] == Fate::Used {
             price.venues_used += 1;
             price.publish_time_ns = price.publish_time_ns.max(ballot.receive_ns);
-            if ballot.derived {
-                price.flags = price.flags.with(PriceFlags::DERIVED);
-            }
+            price.flags = price.flags.with(ballot.flags);
         }
     }
     if price.venues_used == 1 {
@@ -189,6 +201,12 @@ pub(super) fn evaluate(
         );
     };
     (price.mantissa, price.confidence) = (mantissa, confidence);
+    if spec
+        .peg_bps
+        .is_some_and(|bps| is_off_peg(mantissa, spec.exponent, bps))
+    {
+        price.flags = price.flags.with(PriceFlags::DEPEGGED);
+    }
     (price.status, state.rule) = match outcome.consensus {
         Consensus::Agreed => (PriceStatus::Live, StatusRule::EnoughVenues),
         Consensus::Disputed => (PriceStatus::Disputed, StatusRule::Dispute),
@@ -289,9 +307,12 @@ fn cast(
             confidence: 0,
             receive_ns: market.receive_ns,
             venue_ns: market.venue_ns,
+            limit: 0,
             disposition: Disposition::NoQuote,
         };
-        let found = if older(market.receive_ns, now_ns, max_age_ns) {
+        let found = if market.withdrawn {
+            Err(Disposition::Withdrawn)
+        } else if older(market.receive_ns, now_ns, max_age_ns) {
             Err(Disposition::TooOld)
         } else if market
             .venue_ns
@@ -324,7 +345,7 @@ fn cast(
                     seat: at,
                     tick: market.tick,
                     receive_ns: market.receive_ns,
-                    derived: candidate.rate.is_some(),
+                    flags: flags_of(market, *candidate, symbols),
                 };
                 let oldest_ns = market
                     .venue_ns
@@ -334,6 +355,26 @@ fn cast(
         }
     }
     None
+}
+
+/// What a price must say of itself if this vote counts in it.
+fn flags_of(market: &MarketState, candidate: Candidate, symbols: &[SymbolState]) -> PriceFlags {
+    let mut flags = PriceFlags::NONE;
+    if market.quote.is_some_and(|quote| quote.fetched) {
+        flags = flags.with(PriceFlags::FETCHED);
+    }
+    if let Some(rate) = candidate.rate {
+        flags = flags.with(PriceFlags::DERIVED);
+        // A rate that was itself converted through a coin off its peg says so as well.
+        if symbols[rate.0 as usize]
+            .published
+            .flags
+            .contains(PriceFlags::DEPEGGED)
+        {
+            flags = flags.with(PriceFlags::DEPEGGED);
+        }
+    }
+    flags
 }
 
 /// Rule 3's memory: a rejected venue owes quotes of its own within half the limit, in a row.

@@ -1,6 +1,6 @@
 //! The account a price can give of itself.
 
-use super::quote::{AggregatedPrice, RejectReason};
+use super::quote::{AggregatedPrice, Quote, RejectReason};
 use super::symbol::{MarketId, SymbolId};
 use super::venue::VenueId;
 
@@ -15,11 +15,13 @@ pub struct Explanation {
     pub rule: StatusRule,
     /// When it was evaluated, Unix ns, on the engine's clock.
     pub evaluated_ns: u64,
+    /// The moment that ages are told for, on the same clock.
+    pub asked_ns: u64,
     /// Value the venues were measured against, in units of the symbol's exponent.
     pub median: i64,
     /// Median absolute deviation from it.
     pub deviation: i64,
-    /// Distance beyond which a venue was rejected.
+    /// Distance beyond which a venue that knows its price to the tick was rejected.
     pub limit: i64,
     /// The price that waits for its confirmation while the status is HELD.
     pub held_candidate: Option<i64>,
@@ -36,12 +38,22 @@ pub struct VenueExplanation {
     pub market: MarketId,
     /// The rate it was converted with.
     pub rate: Option<SymbolId>,
-    /// Price in the symbol's currency and exponent; 0 when there was none.
+    /// The market's last quote as the venue gave it, in its own unit.
+    pub quote: Option<Quote>,
+    /// The quote's bid in the symbol's currency and exponent, at the rate as of now.
+    pub bid: Option<i64>,
+    /// The quote's ask, likewise.
+    pub ask: Option<i64>,
+    /// Price in the symbol's currency and exponent; 0 when there was no vote.
     pub price: i64,
     /// Uncertainty, same unit.
     pub confidence: i64,
+    /// Distance from the median beyond which this vote was rejected; 0 when there was no vote.
+    pub limit: i64,
     /// When the quote arrived, Unix ns; 0 when there was none.
     pub receive_time_ns: u64,
+    /// How long ago that was when the explanation was asked for; None without a quote.
+    pub age_ns: Option<u64>,
     /// The venue's own time of it, Unix ns.
     pub venue_time_ns: Option<u64>,
     /// Used, or why not.
@@ -68,6 +80,8 @@ pub enum Disposition {
     /// The venue has not quoted.
     #[default]
     NoQuote,
+    /// Its quote was taken out because its feed fell silent.
+    Withdrawn,
     /// The last quote arrived too long ago.
     TooOld,
     /// The last quote is too old by the venue's own clock.
@@ -116,10 +130,29 @@ impl Disposition {
             Self::BeyondCap => "beyond_cap",
             Self::Probation => "probation",
             Self::NoQuote => "no_quote",
+            Self::Withdrawn => "withdrawn",
             Self::TooOld => "too_old",
             Self::VenueTimeTooOld => "venue_time_too_old",
             Self::RateUnusable => "rate_unusable",
             Self::OutOfRange => "out_of_range",
+        }
+    }
+}
+
+impl Disposition {
+    /// The same in words, for people.
+    pub const fn sentence(self) -> &'static str {
+        match self {
+            Self::Used => "counted in the price",
+            Self::Outlier => "further from the median than the others' spread and the uncertainties explain",
+            Self::BeyondCap => "more than 5 % from the median",
+            Self::Probation => "was rejected lately and still owes quotes close to the median",
+            Self::NoQuote => "has not quoted yet",
+            Self::Withdrawn => "its feed fell silent, and its quote was taken out",
+            Self::TooOld => "its last quote came too long ago",
+            Self::VenueTimeTooOld => "its last quote is too old by the venue's own clock",
+            Self::RateUnusable => "the rate to convert it with is stale, disputed, held or missing",
+            Self::OutOfRange => "its converted price does not fit",
         }
     }
 }
@@ -137,6 +170,23 @@ impl StatusRule {
             Self::JumpGuard => "jump_guard",
             Self::MaxAge => "max_age",
             Self::HardAge => "hard_age",
+        }
+    }
+
+    /// The same in words, for people.
+    pub const fn sentence(self) -> &'static str {
+        match self {
+            Self::NeverPriced => "no venue has quoted it yet",
+            Self::EnoughVenues => "enough venues agree",
+            Self::MinSources => "fewer venues are left than the symbol asks for",
+            Self::ThinRates => "too many of its venues were converted through a rate that is itself thin",
+            Self::NothingUsable => "no venue can be used just now; the last good price is carried",
+            Self::Dispute => "the venues contradict each other, and nothing tells which is right",
+            Self::JumpGuard => {
+                "the venues jumped; until a second tick confirms it the last good price is given"
+            }
+            Self::MaxAge => "no venue has quoted within the max age; the last good price is given",
+            Self::HardAge => "no venue has quoted within the hard age",
         }
     }
 }

@@ -25,6 +25,8 @@ pub struct Quote {
     /// The venue's sequence number, where it has one; must rise within a market and a kind
     /// (book or trade).
     pub sequence: Option<u64>,
+    /// Asked for over REST because somebody missed a price, rather than streamed.
+    pub fetched: bool,
 }
 
 /// Why a quote was not taken. Counted per venue; the names are used in metrics and explanations.
@@ -57,6 +59,12 @@ pub enum RejectReason {
     OldSequence,
     /// A trade, while the market has a fresh book, which is the better price.
     BookPreferred,
+    /// It repeats the last quote of its kind: the same sequence number or, without one, the same
+    /// venue time, and the same prices. It says nothing new and makes nothing younger.
+    Repeated,
+    /// A message that was seen already, as when two connections overlap; counted by the feed,
+    /// which drops it before it becomes a quote.
+    Duplicate,
 }
 
 /// A published price: mantissa x 10^exponent, with its uncertainty, age and standing.
@@ -103,15 +111,7 @@ impl Quote {
     /// the last trade with the floor of 1. Decimals finer than the exponent are rounded half to
     /// even on the way in.
     pub(super) fn reading(&self, market: &Market, exponent: i8) -> Result<Reading, RejectReason> {
-        let scale = |value: Decimal| -> Result<i64, RejectReason> {
-            let shifted = value
-                .exponent()
-                .checked_add(market.unit_exponent)
-                .ok_or(RejectReason::OutOfRange)?;
-            Decimal::new(value.mantissa(), shifted)
-                .rescale(exponent)
-                .ok_or(RejectReason::OutOfRange)
-        };
+        let scale = |value| in_units(value, market, exponent).ok_or(RejectReason::OutOfRange);
         if [self.bid, self.ask]
             .into_iter()
             .flatten()
@@ -150,9 +150,16 @@ impl Quote {
     }
 }
 
+/// A price as the venue wrote it, in units of 10^`exponent` and for one unit of the base asset;
+/// None when it does not fit.
+pub(super) fn in_units(value: Decimal, market: &Market, exponent: i8) -> Option<i64> {
+    let shifted = value.exponent().checked_add(market.unit_exponent)?;
+    Decimal::new(value.mantissa(), shifted).rescale(exponent)
+}
+
 impl RejectReason {
     /// Every reason, in the order of their numbers.
-    pub const ALL: [Self; 13] = [
+    pub const ALL: [Self; 15] = [
         Self::UnknownMarket,
         Self::NoPrice,
         Self::NotPositive,
@@ -166,6 +173,8 @@ impl RejectReason {
         Self::ReceiveTimeBackwards,
         Self::OldSequence,
         Self::BookPreferred,
+        Self::Repeated,
+        Self::Duplicate,
     ];
 
     /// Name in metrics and explanations.
@@ -184,6 +193,8 @@ impl RejectReason {
             Self::ReceiveTimeBackwards => "receive_time_backwards",
             Self::OldSequence => "old_sequence",
             Self::BookPreferred => "book_preferred",
+            Self::Repeated => "repeated",
+            Self::Duplicate => "duplicate",
         }
     }
 }

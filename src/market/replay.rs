@@ -182,7 +182,7 @@ impl Player {
     }
 
     /// What was met while reading the current pass.
-    pub fn stats(&self) -> &ReaderStats {
+    pub fn stats(&self) -> ReaderStats {
         self.reader.stats()
     }
 

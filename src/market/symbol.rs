@@ -13,7 +13,8 @@ use trinity_protocol::Symbol;
 
 use super::aggregate::Rules;
 use super::symbol_build::SymbolTableBuilder;
-use super::symbol_rows::SymbolTableError;
+use super::symbol_row::SymbolRow;
+use super::symbol_rows::{self, SymbolTableError};
 use super::venue::VenueId;
 
 /// Most symbols a table holds.
@@ -44,7 +45,7 @@ pub struct SymbolSpec {
     pub base: Symbol,
     /// Asset it is priced in.
     pub quote: Symbol,
-    /// Other names it answers to.
+    /// Other names it answers to at the table's time.
     pub aliases: Vec<Symbol>,
     /// Price = mantissa x 10^exponent, the same for every price of the symbol.
     pub exponent: i8,
@@ -67,6 +68,9 @@ pub struct SymbolSpec {
     pub peg_bps: Option<u32>,
     /// Whether venues' streams are asked for it; otherwise only their REST, when somebody asks.
     pub streamed: bool,
+    /// Whether it is no longer offered: it keeps its id, but no name leads to it and no venue
+    /// votes on it.
+    pub retired: bool,
 }
 
 /// One instrument of one venue.
@@ -105,6 +109,7 @@ pub struct Candidate {
 /// a new table.
 #[derive(Debug)]
 pub struct SymbolTable {
+    pub(super) next_alias_end_ns: Option<u64>,
     pub(super) symbols: Vec<SymbolSpec>,
     pub(super) markets: Vec<Market>,
     pub(super) by_name: HashMap<Symbol, SymbolId>,
@@ -123,9 +128,24 @@ impl SymbolTable {
             .expect("the built-in rows are part of the program and are checked by its tests")
     }
 
+    /// The built-in rows, for a ledger to begin with.
+    pub fn builtin_rows() -> Vec<SymbolRow> {
+        symbol_rows::parse("built-in symbols", BUILTIN)
+            .expect("the built-in rows are part of the program and are checked by its tests")
+            .into_iter()
+            .map(|placed| placed.row)
+            .collect()
+    }
+
     /// A builder that starts from the built-in rows.
     pub fn builder() -> Result<SymbolTableBuilder, SymbolTableError> {
         SymbolTableBuilder::default().rows("built-in symbols", BUILTIN)
+    }
+
+    /// When the next alias ends after the time that the table was built for, Unix ns: from then on
+    /// the table is out of date and must be built anew.
+    pub fn next_alias_end_ns(&self) -> Option<u64> {
+        self.next_alias_end_ns
     }
 
     /// Number of symbols; ids are 0 to one below.

@@ -3,7 +3,7 @@
 use std::path::PathBuf;
 
 use thiserror::Error;
-use trinity_protocol::KeyId;
+use trinity_protocol::{KeyId, Symbol};
 
 /// Shorthand for what the ledger returns.
 pub type Result<T> = std::result::Result<T, StoreError>;
@@ -126,6 +126,51 @@ pub enum StoreError {
         /// The id.
         key_id: KeyId,
     },
+    /// No such symbol.
+    #[error("no symbol {name}: see `symbols list`; changes take the canonical name, not an alias")]
+    NoSuchSymbol {
+        /// The name asked for.
+        name: Symbol,
+    },
+    /// The symbol's name is taken, if only by one that is retired.
+    #[error(
+        "a symbol {name} exists already: change it with `symbols set {name}`, or offer a retired one again with \
+         `symbols retire {name} --undo`"
+    )]
+    SymbolExists {
+        /// The name.
+        name: Symbol,
+    },
+    /// The alias is another symbol's.
+    #[error("{alias} is an alias of {owner}: end it first with `symbols alias {owner} {alias} --end`")]
+    AliasTaken {
+        /// The alias.
+        alias: Symbol,
+        /// Whose it is.
+        owner: Symbol,
+    },
+    /// The symbol has no such alias.
+    #[error(
+        "{name} has no alias {alias}: see `symbols show {name}`; forms such as BTC/USD are made from base and \
+         quote and cannot be ended"
+    )]
+    NoSuchAlias {
+        /// The symbol.
+        name: Symbol,
+        /// The alias.
+        alias: Symbol,
+    },
+    /// The symbol has no market at this venue.
+    #[error("{name} has no market at {venue}: see `symbols show {name}`")]
+    NoSuchMarket {
+        /// The symbol.
+        name: Symbol,
+        /// The venue's name.
+        venue: String,
+    },
+    /// Something has changed since the caller looked.
+    #[error("the ledger was changed by somebody else in this moment: nothing was written, try again")]
+    ChangedMeanwhile,
     /// The system gave no random bytes.
     #[error("the system's random source failed ({0}): no key was made, try again")]
     NoRandomness(String),

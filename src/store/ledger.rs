@@ -11,6 +11,7 @@ use super::rows::{
     Account, AccountId, AccountRef, ApiKeyRecord, ChangeStamp, FlushId, FlushOutcome, KeySnapshot,
     MigrationStatus, NewAccount, NewKey, Parameter, Revocation, SymbolUsageRow, Tier, UsageRow, UsageTotal,
 };
+use super::symbols::{SymbolChange, SymbolDefinition, SymbolRecord, SymbolSnapshot};
 #[cfg(doc)]
 use super::{error::StoreError, rows::month_start};
 
@@ -67,6 +68,27 @@ pub trait Ledger: Send + Sync {
 
     /// Sets a parameter.
     async fn set_parameter(&self, name: &str, value: &str, at_ns: u64) -> Result<()>;
+
+    /// Brings the program's own symbols in: those that are missing are added, in this order, and
+    /// those that no operator has touched become what the program has now. Returns how many were
+    /// written; none, and no new stamp, when all are as they should be.
+    async fn seed_symbols(&self, builtin: &[SymbolDefinition], at_ns: u64) -> Result<u64>;
+
+    /// Every symbol, retired ones included, by rising id.
+    async fn list_symbols(&self) -> Result<Vec<SymbolRecord>>;
+
+    /// Every symbol, for a server's table, with the stamp they belong to.
+    async fn load_symbols(&self) -> Result<SymbolSnapshot>;
+
+    /// Makes one change and returns the symbol as it is then. With `seen`, the stamp of what the
+    /// caller looked at, it is refused with [`StoreError::ChangedMeanwhile`] if anything has
+    /// changed since, so that what was checked as a whole is what is written.
+    async fn change_symbol(
+        &self,
+        change: &SymbolChange,
+        seen: Option<ChangeStamp>,
+        at_ns: u64,
+    ) -> Result<SymbolRecord>;
 
     /// Adds usage to the ledger, once per flush id: a retry after a lost answer changes
     /// nothing. Durable when it returns. Rows for one (key, second, protocol, outcome) add up,

@@ -11,6 +11,7 @@ mod rows;
 mod sqlite;
 #[cfg(test)]
 mod suite;
+mod symbols;
 mod validate;
 
 pub use error::{Result, StoreError};
@@ -22,3 +23,7 @@ pub use rows::{
     SymbolUsageRow, Tier, UsageRow, UsageTotal, month_start,
 };
 pub use sqlite::{LEDGER_FILE, SqliteLedger};
+pub use symbols::{
+    MAX_LEDGER_SYMBOLS, SymbolAlias, SymbolChange, SymbolDefinition, SymbolMarket, SymbolOrigin, SymbolPatch,
+    SymbolRecord, SymbolSnapshot,
+};

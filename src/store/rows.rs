@@ -167,7 +167,7 @@ pub struct KeySnapshot {
     pub keys: Vec<LoadedKey>,
 }
 
-/// Changes whenever accounts, subscriptions, tiers, keys or parameters change, by whichever
+/// Changes whenever accounts, subscriptions, tiers, keys, parameters or symbols change, by whichever
 /// process; never by usage. Only equality has a meaning.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub struct ChangeStamp(pub u64);

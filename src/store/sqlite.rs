@@ -10,6 +10,7 @@ mod migrate;
 #[cfg(test)]
 mod process_tests;
 mod settings;
+mod symbols;
 #[cfg(test)]
 mod tests;
 mod usage;
@@ -35,6 +36,7 @@ use super::rows::{
     Account, AccountId, AccountRef, ApiKeyRecord, ChangeStamp, FlushId, FlushOutcome, KeySnapshot,
     MigrationStatus, NewAccount, NewKey, Parameter, Revocation, SymbolUsageRow, Tier, UsageRow, UsageTotal,
 };
+use super::symbols::{SymbolChange, SymbolDefinition, SymbolRecord, SymbolSnapshot};
 use super::validate;
 
 /// The ledger's file in the data directory.
@@ -203,6 +205,30 @@ impl Ledger for SqliteLedger {
         validate::parameter(name, value)?;
         let (name, value) = (name.to_owned(), value.to_owned());
         self.write(move |tx| settings::set(tx, &name, &value, at_ns))
+            .await
+    }
+
+    async fn seed_symbols(&self, builtin: &[SymbolDefinition], at_ns: u64) -> Result<u64> {
+        let builtin = builtin.to_vec();
+        self.write(move |tx| symbols::seed(tx, &builtin, at_ns)).await
+    }
+
+    async fn list_symbols(&self) -> Result<Vec<SymbolRecord>> {
+        self.read(|tx| symbols::list(tx)).await
+    }
+
+    async fn load_symbols(&self) -> Result<SymbolSnapshot> {
+        self.read(|tx| symbols::load(tx)).await
+    }
+
+    async fn change_symbol(
+        &self,
+        change: &SymbolChange,
+        seen: Option<ChangeStamp>,
+        at_ns: u64,
+    ) -> Result<SymbolRecord> {
+        let change = change.clone();
+        self.write(move |tx| symbols::change(tx, &change, seen, at_ns))
             .await
     }
 

@@ -5,6 +5,7 @@ use trinity_protocol::KeyId;
 
 use super::error::{Result, StoreError};
 use super::rows::{FlushId, NewAccount, NewKey, SymbolUsageRow, UsageRow};
+use super::symbols::SymbolDefinition;
 
 /// Longest name of an account, a key or a node, in characters.
 const MAX_NAME: usize = 128;
@@ -50,6 +51,72 @@ pub(super) fn parameter(parameter: &str, value: &str) -> Result<()> {
             "the parameter's value",
             "is longer than 4096 characters or has a NUL in it",
         ));
+    }
+    Ok(())
+}
+
+/// What a ledger can hold of a symbol. Whether it makes a table with the others is not checked
+/// here.
+pub(super) fn symbol(symbol: &SymbolDefinition) -> Result<()> {
+    let names = [symbol.name, symbol.base, symbol.quote].into_iter();
+    let names = names.chain(symbol.routes.iter().copied());
+    let mut names = names.chain(symbol.aliases.iter().map(|alias| alias.name));
+    if names.any(|name| name.as_str().contains([',', '@', '='])) {
+        return Err(invalid("a name", "has one of , @ = in it, which separate fields"));
+    }
+    if symbol.base == symbol.quote {
+        return Err(invalid("the quote", "is the same as the base"));
+    }
+    if !(-15..=0).contains(&symbol.exponent) {
+        return Err(invalid("the exponent", "is not within -15 and 0"));
+    }
+    let points = symbol.tick.bytes().filter(|b| *b == b'.').count();
+    let plain = symbol.tick.bytes().all(|b| b.is_ascii_digit() || b == b'.');
+    let zero = !symbol.tick.bytes().any(|b| matches!(b, b'1'..=b'9'));
+    if symbol.tick.len() > 32 || points > 1 || !plain || zero {
+        return Err(invalid(
+            "the tick",
+            "is no plain decimal number above 0, such as 0.01",
+        ));
+    }
+    if !(1..=16).contains(&symbol.min_sources) {
+        return Err(invalid("min_sources", "is not within 1 and 16"));
+    }
+    if symbol.max_age_ms == 0 || symbol.hard_age_ms < symbol.max_age_ms {
+        return Err(invalid(
+            "max_age_ms",
+            "is 0 or above hard_age_ms: a price is stale before it is gone",
+        ));
+    }
+    if symbol.jump_bps == 0 || symbol.dispute_bps == 0 || symbol.peg_bps == Some(0) {
+        return Err(invalid("a limit in basis points", "is 0: it must be above"));
+    }
+    let ends = symbol.aliases.iter().filter_map(|alias| alias.until_ns);
+    if ends
+        .into_iter()
+        .any(|end| end == 0 || i64::try_from(end).is_err())
+    {
+        return Err(invalid("an alias's end", "is not between 1970 and 2261"));
+    }
+    for market in &symbol.markets {
+        let venue = market.venue.bytes();
+        let named = venue
+            .clone()
+            .all(|b| b.is_ascii_lowercase() || b.is_ascii_digit() || b == b'-');
+        if !(1..=32).contains(&venue.len()) || !named {
+            return Err(invalid("a venue's name", "is not 1 to 32 of a-z, 0-9 and -"));
+        }
+        let plain = |b: u8| b.is_ascii_graphic() && !matches!(b, b',' | b'*' | b'=' | b'"' | b'\\');
+        let fits = |text: &String| (1..=32).contains(&text.len()) && text.bytes().all(plain);
+        if !(1..=8).contains(&market.spellings.len()) || !market.spellings.iter().all(fits) {
+            return Err(invalid(
+                "a market's spelling",
+                "is missing, too long, or has one of , * = \" \\ or a space in it",
+            ));
+        }
+        if !(-18..=18).contains(&market.unit_exponent) {
+            return Err(invalid("a market's unit", "is no power of ten from -18 to 18"));
+        }
     }
     Ok(())
 }

@@ -9,126 +9,18 @@
 //!
 //! The payload is kept in atomic words with relaxed accesses and fences, so no read is a
 //! data race and no `unsafe` is needed.
+//!
+//! A table does not grow. When symbols are added the writer makes a larger one, copies the
+//! prices over and swaps it in; a reader finds it at its next turn. What a symbol's index is
+//! never changes, so an index from one table is good for every later one.
 
 use std::sync::Arc;
 
-use trinity_protocol::{CLOCK_WINDOW_NS, PriceEntry, PriceFlags, PriceStatus, Symbol};
+use arc_swap::ArcSwap;
+use trinity_protocol::{CLOCK_WINDOW_NS, PriceEntry, PriceFlags, PriceStatus};
 
+pub use super::names::{SymbolIndex, SymbolNames, SymbolNamesError};
 use super::sync::{AtomicU64, Ordering, fence};
-use crate::limits::MAX_SYMBOLS;
-
-/// A symbol's place in the table.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
-pub struct SymbolIndex(pub u32);
-
-/// Names and aliases of the symbols, built once and only read afterwards.
-#[derive(Debug)]
-pub struct SymbolNames {
-    names: Vec<Symbol>,
-    /// Open addressing; an empty place is [`EMPTY`].
-    places: Vec<([u8; 16], u32)>,
-    mask: usize,
-}
-
-/// Why names cannot form a table.
-#[derive(Debug, PartialEq, Eq, thiserror::Error)]
-pub enum SymbolNamesError {
-    /// Two symbols claim one name.
-    #[error("the name {0} stands for two symbols: {1} and {2}")]
-    Ambiguous(Symbol, Symbol, Symbol),
-    /// More than [`MAX_SYMBOLS`] names and aliases.
-    #[error("more than {MAX_SYMBOLS} symbols and aliases")]
-    TooMany,
-}
-
-const EMPTY: u32 = u32::MAX;
-
-impl SymbolNames {
-    /// Builds the lookup; the position of a name in `names` is its index, `aliases` point to
-    /// positions.
-    pub fn new(names: Vec<Symbol>, aliases: &[(Symbol, SymbolIndex)]) -> Result<Self, SymbolNamesError> {
-        let total = names.len() + aliases.len();
-        if total > MAX_SYMBOLS {
-            return Err(SymbolNamesError::TooMany);
-        }
-        let size = (total * 4).next_power_of_two().max(16);
-        let mut table = Self {
-            names,
-            places: vec![([0; 16], EMPTY); size],
-            mask: size - 1,
-        };
-        for index in 0..table.names.len() {
-            table.insert(table.names[index], index as u32)?;
-        }
-        for (alias, index) in aliases {
-            table.insert(*alias, index.0)?;
-        }
-        Ok(table)
-    }
-
-    /// Finds a symbol by name or alias, as the wire carries it.
-    #[inline]
-    pub fn find(&self, wire: &[u8; 16]) -> Option<SymbolIndex> {
-        let mut place = slot_hash(wire) & self.mask;
-        loop {
-            let (name, index) = &self.places[place];
-            if *index == EMPTY {
-                return None;
-            }
-            if name == wire {
-                return Some(SymbolIndex(*index));
-            }
-            place = (place + 1) & self.mask;
-        }
-    }
-
-    /// The canonical name of a symbol.
-    pub fn name(&self, index: SymbolIndex) -> Option<Symbol> {
-        self.names.get(index.0 as usize).copied()
-    }
-
-    /// The canonical names in index order.
-    pub fn names(&self) -> &[Symbol] {
-        &self.names
-    }
-
-    /// Every alias with the symbol it stands for, in no particular order.
-    pub fn aliases(&self) -> impl Iterator<Item = (Symbol, SymbolIndex)> {
-        self.places.iter().filter_map(|(wire, index)| {
-            let alias = Symbol::from_wire(*wire).ok()?;
-            let index = SymbolIndex(*index);
-            (self.name(index)? != alias).then_some((alias, index))
-        })
-    }
-
-    fn insert(&mut self, name: Symbol, index: u32) -> Result<(), SymbolNamesError> {
-        let wire = name.to_wire();
-        let mut place = slot_hash(&wire) & self.mask;
-        loop {
-            let (taken, other) = self.places[place];
-            if other == EMPTY {
-                self.places[place] = (wire, index);
-                return Ok(());
-            }
-            if taken == wire {
-                let (a, b) = (self.names[other as usize], self.names[index as usize]);
-                return if other == index {
-                    Ok(())
-                } else {
-                    Err(SymbolNamesError::Ambiguous(name, a, b))
-                };
-            }
-            place = (place + 1) & self.mask;
-        }
-    }
-}
-
-/// Spreads a symbol's bytes; the multiplier is that of splitmix64.
-fn slot_hash(wire: &[u8; 16]) -> usize {
-    let bits = u128::from_le_bytes(*wire);
-    let folded = (bits as u64) ^ ((bits >> 64) as u64).rotate_left(29);
-    (folded.wrapping_mul(0xBF58_476D_1CE4_E5B9) >> 24) as usize
-}
 
 /// A price as the market publishes it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -330,6 +222,9 @@ pub struct PriceTable {
     cells: Box<[Cell]>,
 }
 
+/// Where a core finds its copy of the prices, read through `arc_swap::Cache` once a turn.
+pub type PriceCopy = Arc<ArcSwap<PriceTable>>;
+
 impl PriceTable {
     /// An empty copy.
     pub fn new(names: Arc<SymbolNames>) -> Self {
@@ -361,36 +256,85 @@ impl PriceTable {
         let record = self.read(symbol).unwrap_or(PriceRecord::NONE);
         (Some(symbol), record.entry_at(now_ns, max_age_ms))
     }
+
+    /// A table over more names, with every price that this one has. Only the writer may ask:
+    /// what another wrote meanwhile would be lost.
+    fn grown(&self, names: Arc<SymbolNames>) -> Self {
+        let table = Self::new(names);
+        for (new, old) in table.cells.iter().zip(&self.cells) {
+            new.write(old.read());
+        }
+        table
+    }
 }
 
 /// The one writer of all copies. It is neither `Clone` nor shared: a second writer cannot
 /// exist.
 #[derive(Debug)]
 pub struct PriceWriter {
-    copies: Vec<Arc<PriceTable>>,
+    copies: Vec<Written>,
+    /// Tables that a reader may still hold; dropped here, not on a shard.
+    retired: Vec<Arc<PriceTable>>,
+}
+
+/// A copy, and the table that is in it now: only the writer swaps it.
+#[derive(Debug)]
+struct Written {
+    copy: PriceCopy,
+    table: Arc<PriceTable>,
 }
 
 impl PriceWriter {
     /// Makes `copies` tables over the same names, and their writer.
-    pub fn new(names: &Arc<SymbolNames>, copies: usize) -> (Self, Vec<Arc<PriceTable>>) {
-        let tables: Vec<_> = (0..copies)
-            .map(|_| Arc::new(PriceTable::new(Arc::clone(names))))
+    pub fn new(names: &Arc<SymbolNames>, copies: usize) -> (Self, Vec<PriceCopy>) {
+        let copies: Vec<_> = (0..copies)
+            .map(|_| {
+                let table = Arc::new(PriceTable::new(Arc::clone(names)));
+                let copy = Arc::new(ArcSwap::new(Arc::clone(&table)));
+                Written { copy, table }
+            })
             .collect();
-        (
-            Self {
-                copies: tables.clone(),
-            },
-            tables,
-        )
+        let shared = copies.iter().map(|written| Arc::clone(&written.copy)).collect();
+        let writer = Self {
+            copies,
+            retired: Vec::new(),
+        };
+        (writer, shared)
     }
 
     /// Publishes a price to every copy. Readers see it without being woken.
     pub fn publish(&mut self, symbol: SymbolIndex, record: PriceRecord) {
-        for copy in &self.copies {
-            if let Some(cell) = copy.cells.get(symbol.0 as usize) {
+        for written in &self.copies {
+            if let Some(cell) = written.table.cells.get(symbol.0 as usize) {
                 cell.write(record);
             }
         }
+    }
+
+    /// Swaps in tables over these names: every symbol there was, in its place, and new ones
+    /// behind. Prices stay. The first copy is swapped first, so that whoever has seen an index
+    /// in any copy finds its name there.
+    ///
+    /// Refused, with nothing changed, if a symbol would move or go: to take one off the list,
+    /// retire it.
+    pub fn extend(&mut self, names: &Arc<SymbolNames>) -> Result<(), SymbolNamesError> {
+        if let Some(written) = self.copies.first() {
+            names.check_extends(written.table.names())?;
+        }
+        for written in &mut self.copies {
+            let grown = Arc::new(written.table.grown(Arc::clone(names)));
+            written.copy.store(Arc::clone(&grown));
+            self.retired.push(std::mem::replace(&mut written.table, grown));
+        }
+        self.free_retired();
+        Ok(())
+    }
+
+    /// Frees the tables that no reader holds any more; tells how many are left. To be called
+    /// now and then, as long as some are.
+    pub fn free_retired(&mut self) -> usize {
+        self.retired.retain(|table| Arc::strong_count(table) > 1);
+        self.retired.len()
     }
 }
 
@@ -398,15 +342,14 @@ impl PriceWriter {
 mod tests {
     use std::sync::atomic::{AtomicBool, Ordering as StdOrdering};
 
+    use arc_swap::Cache;
+    use trinity_protocol::Symbol;
+
     use super::*;
 
-    fn names(list: &[&str], aliases: &[(&str, u32)]) -> Result<SymbolNames, SymbolNamesError> {
-        let symbol = |name: &str| Symbol::new(name).expect("test names are symbols");
-        let aliases: Vec<_> = aliases
-            .iter()
-            .map(|(a, i)| (symbol(a), SymbolIndex(*i)))
-            .collect();
-        SymbolNames::new(list.iter().map(|n| symbol(n)).collect(), &aliases)
+    fn names(list: &[&str]) -> Arc<SymbolNames> {
+        let symbol = |name: &&str| Symbol::new(name).expect("test names are symbols");
+        Arc::new(SymbolNames::new(list.iter().map(symbol).collect(), &[]).expect("distinct"))
     }
 
     fn record(n: u64) -> PriceRecord {
@@ -427,46 +370,9 @@ mod tests {
     }
 
     #[test]
-    fn a_symbol_is_found_by_its_name_and_its_aliases_only() {
-        let names = names(&["BTC-USD", "ETH-USD"], &[("BTC", 0), ("XBT/USD", 0)]).expect("no clash");
-        let find = |name: &str| names.find(&Symbol::new(name).expect("symbol").to_wire());
-        assert_eq!(find("BTC-USD"), Some(SymbolIndex(0)));
-        assert_eq!(find("XBT/USD"), Some(SymbolIndex(0)));
-        assert_eq!(find("ETH-USD"), Some(SymbolIndex(1)));
-        assert_eq!(find("ETH"), None);
-        let mut aliases: Vec<_> = names
-            .aliases()
-            .map(|(alias, index)| (alias.to_string(), index.0))
-            .collect();
-        aliases.sort();
-        assert_eq!(aliases, [("BTC".to_owned(), 0), ("XBT/USD".to_owned(), 0)]);
-        assert_eq!(names.find(&[0; 16]), None);
-        assert_eq!(names.find(&[0xFF; 16]), None);
-    }
-
-    #[test]
-    fn one_name_for_two_symbols_is_refused() {
-        assert!(matches!(
-            names(&["A", "B"], &[("B", 0)]),
-            Err(SymbolNamesError::Ambiguous(..))
-        ));
-    }
-
-    #[test]
-    fn a_full_table_of_names_is_searched_in_full() {
-        let list: Vec<_> = (0..20_000)
-            .map(|i| Symbol::new(&format!("S{i}-USD")).expect("symbol"))
-            .collect();
-        let names = SymbolNames::new(list.clone(), &[]).expect("distinct");
-        for (i, name) in list.iter().enumerate() {
-            assert_eq!(names.find(&name.to_wire()), Some(SymbolIndex(i as u32)));
-        }
-    }
-
-    #[test]
     fn every_copy_shows_what_was_published_last() {
-        let names = Arc::new(names(&["A", "B"], &[]).expect("distinct"));
-        let (mut writer, copies) = PriceWriter::new(&names, 3);
+        let (mut writer, copies) = PriceWriter::new(&names(&["A", "B"]), 3);
+        let copies: Vec<_> = copies.iter().map(|copy| copy.load_full()).collect();
         assert_eq!(copies[2].read(SymbolIndex(1)), Some(PriceRecord::NONE));
         for n in 1..5 {
             writer.publish(SymbolIndex(1), record(n));
@@ -522,8 +428,8 @@ mod tests {
 
     #[test]
     fn a_reader_never_sees_half_of_a_price() {
-        let names = Arc::new(names(&["A"], &[]).expect("one name"));
-        let (mut writer, copies) = PriceWriter::new(&names, 1);
+        let (mut writer, copies) = PriceWriter::new(&names(&["A"]), 1);
+        let copy = copies[0].load_full();
         let stop = AtomicBool::new(false);
         writer.publish(SymbolIndex(0), record(0));
         std::thread::scope(|scope| {
@@ -535,11 +441,95 @@ mod tests {
             });
             let mut last = 0;
             while !stop.load(StdOrdering::Relaxed) {
-                let seen = copies[0].read(SymbolIndex(0)).expect("in range");
+                let seen = copy.read(SymbolIndex(0)).expect("in range");
                 assert_eq!(seen, record(seen.confidence), "torn");
                 assert!(seen.confidence >= last, "went back");
                 last = seen.confidence;
             }
         });
+    }
+
+    #[test]
+    fn a_grown_table_keeps_every_price_in_its_place_and_takes_new_ones() {
+        let (mut writer, copies) = PriceWriter::new(&names(&["A", "B"]), 2);
+        writer.publish(SymbolIndex(1), record(5));
+        writer.extend(&names(&["A", "B", "C"])).expect("a continuation");
+        writer.publish(SymbolIndex(2), record(6));
+        for copy in &copies {
+            let table = copy.load();
+            assert_eq!(table.read(SymbolIndex(0)), Some(PriceRecord::NONE));
+            assert_eq!(table.read(SymbolIndex(1)), Some(record(5)));
+            assert_eq!(table.read(SymbolIndex(2)), Some(record(6)));
+            let wire = Symbol::new("C").expect("a symbol").to_wire();
+            assert_eq!(table.entry(&wire, 0, 6).0, Some(SymbolIndex(2)));
+        }
+    }
+
+    #[test]
+    fn a_list_that_moves_a_symbol_is_refused_and_changes_nothing() {
+        let (mut writer, copies) = PriceWriter::new(&names(&["A", "B"]), 1);
+        let before = copies[0].load_full();
+        assert!(writer.extend(&names(&["B", "A"])).is_err());
+        assert!(writer.extend(&names(&["A"])).is_err());
+        assert!(Arc::ptr_eq(&before, &copies[0].load_full()));
+    }
+
+    #[test]
+    fn a_retired_table_is_freed_by_the_writer_once_no_reader_holds_it() {
+        let (mut writer, copies) = PriceWriter::new(&names(&["A"]), 1);
+        let mut reader = Cache::new(Arc::clone(&copies[0]));
+        let old = Arc::downgrade(reader.load());
+        writer.extend(&names(&["A", "B"])).expect("a continuation");
+        assert_eq!(writer.free_retired(), 1, "the reader has not looked yet");
+        reader.load();
+        assert!(old.upgrade().is_some(), "the reader's own look frees nothing");
+        assert_eq!(writer.free_retired(), 0);
+        assert!(old.upgrade().is_none());
+    }
+
+    #[test]
+    fn readers_go_on_while_the_table_grows() {
+        const GROWTHS: usize = if cfg!(miri) { 4 } else { 60 };
+        const PRICES: u64 = if cfg!(miri) { 5 } else { 500 };
+        let list: Vec<_> = (0..=GROWTHS).map(|i| format!("S{i}")).collect();
+        let list: Vec<_> = list.iter().map(String::as_str).collect();
+        let (mut writer, copies) = PriceWriter::new(&names(&list[..1]), 2);
+        let stop = AtomicBool::new(false);
+        std::thread::scope(|scope| {
+            for copy in &copies {
+                scope.spawn(|| {
+                    let mut reader = Cache::new(Arc::clone(copy));
+                    let (mut last, mut symbols) = (0, 0);
+                    while !stop.load(StdOrdering::Relaxed) {
+                        let table = reader.load();
+                        assert!(table.names().names().len() >= symbols, "it shrank");
+                        symbols = table.names().names().len();
+                        let seen = table.read(SymbolIndex(0)).expect("the first symbol stays");
+                        assert!(
+                            seen == PriceRecord::NONE || seen == record(seen.confidence),
+                            "torn"
+                        );
+                        assert!(seen.confidence >= last, "went back");
+                        last = seen.confidence;
+                    }
+                });
+            }
+            for growth in 0..GROWTHS {
+                for n in 1..=PRICES {
+                    writer.publish(SymbolIndex(0), record(growth as u64 * PRICES + n));
+                    writer.publish(SymbolIndex(growth as u32), record(n));
+                }
+                writer
+                    .extend(&names(&list[..growth + 2]))
+                    .expect("a continuation");
+            }
+            stop.store(true, StdOrdering::Relaxed);
+        });
+        let table = copies[1].load();
+        assert_eq!(table.names().names().len(), GROWTHS + 1);
+        for growth in 1..GROWTHS {
+            assert_eq!(table.read(SymbolIndex(growth as u32)), Some(record(PRICES)));
+        }
+        assert_eq!(writer.free_retired(), 0, "the readers are gone");
     }
 }

@@ -85,6 +85,7 @@ impl TestMarket {
             venue_time_ns: None,
             receive_time_ns: ns(ms),
             sequence: None,
+            fetched: false,
         }
     }
 

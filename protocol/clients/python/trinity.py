@@ -57,7 +57,7 @@ CODES = (
 )
 STATUSES = ("LIVE", "STALE", "THIN", "DISPUTED", "UNKNOWN_SYMBOL", "NO_PRICE", "HELD")
 WITHOUT_VALUE = ("UNKNOWN_SYMBOL", "NO_PRICE")
-FLAGS = ("shared_cache", "fetched", "derived", "one_venue", "replayed")
+FLAGS = ("shared_cache", "fetched", "derived", "one_venue", "replayed", "depegged")
 
 _REQUEST_HEADER = struct.Struct("<2sBBBBBBQQQ")
 _REPLY_HEADER = struct.Struct("<2sBBBBHIIQQ")

@@ -1,5 +1,7 @@
 //! `GET /symbols`: what can be asked here.
 
+use std::sync::Arc;
+
 use bytes::Bytes;
 
 use super::json::Json;
@@ -12,19 +14,22 @@ const KEPT_NS: u64 = 1_000_000_000;
 /// The list of symbols, with all that never changes prebuilt.
 #[derive(Debug)]
 pub struct Directory {
-    /// Per symbol in index order: an object's beginning, up to and without its status.
-    heads: Vec<Box<[u8]>>,
+    /// What `heads` was built of.
+    names: Arc<SymbolNames>,
+    /// Per listed symbol in index order: an object's beginning, up to and without its status.
+    heads: Vec<(SymbolIndex, Box<[u8]>)>,
     rendered: Option<(u64, Bytes)>,
 }
 
 impl Directory {
     /// Prebuilds the list.
-    pub fn new(names: &SymbolNames) -> Self {
+    pub fn new(names: &Arc<SymbolNames>) -> Self {
         let mut aliases = vec![Vec::new(); names.names().len()];
         for (alias, SymbolIndex(index)) in names.aliases() {
             aliases[index as usize].push(alias);
         }
-        let heads = names.names().iter().zip(&mut aliases).map(|(name, aliases)| {
+        let heads = names.listed().map(|(index, name)| {
+            let aliases = &mut aliases[index.0 as usize];
             aliases.sort_unstable();
             let mut json = Json::with_capacity(64);
             json.open_object()
@@ -36,16 +41,20 @@ impl Directory {
                 json.string(alias.as_str());
             }
             json.close_array();
-            json.finish().into_boxed_slice()
+            (index, json.finish().into_boxed_slice())
         });
         Self {
+            names: Arc::clone(names),
             heads: heads.collect(),
             rendered: None,
         }
     }
 
-    /// The page, at most a second old.
+    /// The page, at most a second old, of the symbols that are listed now.
     pub fn page(&mut self, prices: &PriceTable, now_ns: u64) -> Bytes {
+        if !Arc::ptr_eq(&self.names, prices.names()) {
+            *self = Self::new(prices.names());
+        }
         match &self.rendered {
             Some((at, page)) if now_ns.wrapping_sub(*at) < KEPT_NS => page.clone(),
             _ => {
@@ -57,12 +66,12 @@ impl Directory {
     }
 
     fn render(&self, prices: &PriceTable, now_ns: u64) -> Bytes {
-        let bytes: usize = self.heads.iter().map(|head| head.len() + 48).sum();
+        let bytes: usize = self.heads.iter().map(|(_, head)| head.len() + 48).sum();
         let mut json = Json::with_capacity(bytes + 32);
         json.open_object().key("count").integer(self.heads.len() as u64);
         json.key("symbols").open_array();
-        for (index, head) in (0..).zip(&self.heads) {
-            let record = prices.read(SymbolIndex(index)).unwrap_or(PriceRecord::NONE);
+        for (index, head) in &self.heads {
+            let record = prices.read(*index).unwrap_or(PriceRecord::NONE);
             let status = record.status_at(now_ns, 0);
             json.raw(head).key("status").string(status.name());
             json.key("has_price").boolean(status.has_value()).close_object();
@@ -74,8 +83,6 @@ impl Directory {
 
 #[cfg(test)]
 mod tests {
-    use std::sync::Arc;
-
     use serde_json::{Value, json};
     use trinity_protocol::{PriceStatus, Symbol};
 
@@ -91,8 +98,9 @@ mod tests {
         let (mut writer, tables) = PriceWriter::new(&names, 1);
         let mut directory = Directory::new(&names);
         let second = 1_000_000_000;
-        let mut at =
-            |now_ns| -> Value { serde_json::from_slice(&directory.page(&tables[0], now_ns)).expect("JSON") };
+        let mut at = |now_ns| -> Value {
+            serde_json::from_slice(&directory.page(&tables[0].load(), now_ns)).expect("JSON")
+        };
         let list = |status: &str, there: bool| {
             json!({"count": 2, "symbols": [
                 {"symbol": "BTC-USD", "aliases": ["BTC", "XBT"], "status": status, "has_price": there},
@@ -117,5 +125,28 @@ mod tests {
             list("LIVE", true),
             "a clock that steps back does not freeze the page"
         );
+    }
+
+    #[test]
+    fn the_list_follows_symbols_that_come_and_go() {
+        let symbol = |name: &&str| Symbol::new(name).expect("a symbol");
+        let list = |names: &[&str], retired: &[SymbolIndex]| {
+            let names = names.iter().map(symbol).collect();
+            Arc::new(SymbolNames::with_retired(names, &[], retired).expect("distinct"))
+        };
+        let first = list(&["A-USD", "B-USD"], &[]);
+        let (mut writer, tables) = PriceWriter::new(&first, 1);
+        let mut directory = Directory::new(&first);
+        let mut at = |now_ns| -> Value {
+            let page = directory.page(&tables[0].load(), now_ns);
+            let page: Value = serde_json::from_slice(&page).expect("JSON");
+            let symbols = page["symbols"].as_array().expect("a list").iter();
+            symbols.map(|symbol| symbol["symbol"].clone()).collect()
+        };
+        assert_eq!(at(1), json!(["A-USD", "B-USD"]));
+        writer
+            .extend(&list(&["A-USD", "B-USD", "C-USD"], &[SymbolIndex(0)]))
+            .expect("a continuation");
+        assert_eq!(at(2), json!(["B-USD", "C-USD"]), "at once");
     }
 }

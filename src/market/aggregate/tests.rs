@@ -239,6 +239,139 @@ fn the_three_vote_core_rounds_an_even_median_down_and_cannot_overflow() {
     );
 }
 
+#[test]
+fn a_venue_is_not_rejected_for_what_its_own_or_the_others_uncertainty_explains() {
+    // A minute of March 2023: two bars close on the same price, a third 12 bps away.
+    let bars = |confidences: [i64; 3]| {
+        let prices = [2_000_000, 2_000_100, 1_997_600];
+        let votes: Vec<_> = prices
+            .into_iter()
+            .zip(confidences)
+            .map(|(p, c)| vote(p, c))
+            .collect();
+        aggregate(&votes, &RULES)
+    };
+    let exact = bars([1, 1, 1]);
+    assert_eq!((exact.limit, exact.fates[2]), (2_000, Fate::Outlier));
+    assert_eq!(
+        &exact.limits[..3],
+        [2_001; 3],
+        "known to the unit: the limit is as good as bare"
+    );
+    let own = bars([1, 1, 400]);
+    assert_eq!(
+        (own.limits[2], own.fates[2]),
+        (2_400, Fate::Used),
+        "its own uncertainty"
+    );
+    let others = bars([600, 600, 1]);
+    // The pool of all nine lies 600 from the median in the middle, the prices 100.
+    assert_eq!(
+        (others.limits[2], others.fates[2]),
+        (2_000 + 1 + 2 * 500, Fate::Used),
+        "the others'"
+    );
+    assert_eq!(others.within_half, 0b011, "but it is no proof of good behaviour");
+}
+
+#[test]
+fn no_venue_buys_its_way_in_by_calling_itself_vague() {
+    // 50 bps is the most that uncertainty widens a limit, 5 % the end of everything.
+    let outcome = aggregate(
+        &[
+            vote(10_000_000, 1),
+            vote(10_000_100, 1),
+            vote(10_061_000, 10_000_000),
+        ],
+        &RULES,
+    );
+    assert_eq!(outcome.limits[2] - outcome.limit, 50_000);
+    assert_eq!(outcome.fates[2], Fate::Outlier);
+    let vague = [
+        vote(10_000_000, 10_000_000),
+        vote(10_000_100, 10_000_100),
+        vote(10_501_000, 10_501_000),
+    ];
+    assert_eq!(aggregate(&vague, &RULES).fates[2], Fate::BeyondCap);
+    // Of two, the suspect has no say in how far it may be away.
+    let mut two = [vote(10_000_000, 1), vote(10_070_000, 10_000_000)];
+    two[1].probation = true;
+    assert_eq!(aggregate(&two, &RULES).fates[1], Fate::Outlier);
+}
+
+/// Ten to the eight off in either direction, and what is nearer to the truth.
+fn any_wild_factor() -> impl Strategy<Value = (i64, i64)> {
+    prop_oneof![
+        (1_u32..=8).prop_map(|power| (10_i64.pow(power), 1)),
+        (1_u32..=8).prop_map(|power| (1, 10_i64.pow(power))),
+        prop_oneof![
+            Just((13, 100)),
+            Just((1, 2)),
+            Just((9, 10)),
+            Just((12, 10)),
+            Just((2, 1))
+        ],
+        (1_i64..=900).prop_map(|mille| (mille, 1_000)),
+        (1_110_i64..=1_000_000).prop_map(|mille| (mille, 1_000)),
+    ]
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(2_000))]
+
+    #[test]
+    fn one_wild_venue_is_found_whatever_the_spreads_and_confidences(
+        price in 1_000_000_000_i64..8_000_000_000,
+        good in proptest::collection::vec((-100_i64..=100, 0_u32..=100), 2..10),
+        spread_bps in 0_i64..=100,
+        (up, down) in any_wild_factor(),
+        wild_confidence in 0_u32..=100,
+        at in any::<proptest::sample::Index>(),
+    ) {
+        // Up to 1 % apart, each as sure or as vague of itself as it likes.
+        let mut all: Vec<_> = good
+            .iter()
+            .map(|(offset, percent)| {
+                let price = price + price / 10_000 * spread_bps * offset / 200;
+                vote(price, (price / 100 * i64::from(*percent)).max(1))
+            })
+            .collect();
+        let wild = (i128::from(price) * i128::from(up) / i128::from(down)) as i64;
+        let at = at.index(all.len() + 1);
+        all.insert(at, vote(wild, (wild / 100 * i64::from(wild_confidence)).max(1)));
+        let outcome = aggregate(&all, &RULES);
+        prop_assert!(
+            matches!(outcome.fates[at], Fate::Outlier | Fate::BeyondCap),
+            "{:?} at {}: {:?}", all, at, outcome
+        );
+        prop_assert_eq!(outcome.consensus, Consensus::Agreed);
+        if spread_bps <= 10 {
+            let kept = outcome.fates[..all.len()].iter().filter(|fate| **fate == Fate::Used).count();
+            prop_assert_eq!(kept, all.len() - 1, "no good venue falls with it: {:?}", outcome);
+        }
+    }
+
+    #[test]
+    fn of_three_the_wild_one_is_found_even_while_a_good_one_lags(
+        price in 1_000_000_000_i64..8_000_000_000,
+        lag_bps in -400_i64..=400,
+        (up, down) in any_wild_factor(),
+        confidences in proptest::array::uniform3(0_u32..=100),
+        order in Just([0_usize, 1, 2]).prop_shuffle(),
+    ) {
+        let wild = (i128::from(price) * i128::from(up) / i128::from(down)) as i64;
+        let prices = [price, price + price / 10_000 * lag_bps, wild];
+        let votes: Vec<_> = order
+            .iter()
+            .map(|i| vote(prices[*i], (prices[*i] / 100 * i64::from(confidences[*i])).max(1)))
+            .collect();
+        let outcome = aggregate(&votes, &RULES);
+        for (i, fate) in order.iter().zip(outcome.fates) {
+            prop_assert_eq!(fate == Fate::Used, *i != 2, "{:?}: {:?}", votes, outcome);
+        }
+    }
+}
+
 proptest! {
     #[test]
     fn one_wild_venue_among_three_to_ten_is_rejected_and_no_good_one_ever(

@@ -17,17 +17,28 @@
 //!   `hard_age_ms` for all symbols and bring `symbols` of its own, rows in the format of the
 //!   built-in `symbols.txt`.
 //!
-//! - **Raw**: venue frames in JSON lines, cryptofeed's corpus envelope
-//!   (`{"t":"recv","conn":..,"ts":<unix s>,"data":"<frame>"}`) or the shorter
-//!   `{"ts_ns":..,"data":..}`. They go through the venues' own parsers.
+//! - **Raw**: venue frames in JSON lines, as [`writer`] writes them
+//!   (`{"t":"recv","ts_ns":..,"venue":..,"conn":..,"data":"<frame>"}`), in cryptofeed's corpus
+//!   envelope (`{"t":"recv","conn":..,"ts":<unix s>,"data":"<frame>"}`) or the shorter
+//!   `{"ts_ns":..,"data":..}`; a binary frame has `b64` in place of `data`. They go through the
+//!   venues' own parsers. A header is optional, and versioned where there is one.
+//!
+//! A folder is played as one recording, its files merged by time; so are the files that a
+//! recorder wrote for one name. Other forms of market data become recordings through
+//! [`convert`].
 //!
 //! A damaged line is named, skipped and counted. A file that breaks off is played as far as it
-//! reads, and the error is reported. Memory is bounded by one line.
+//! reads, and the error is reported. Memory is bounded by one line of each file that is open.
 
+pub mod convert;
+mod files;
 mod lines;
 mod normalised;
+mod part;
 mod raw;
 mod reader;
+mod sink;
+pub mod writer;
 
 use std::fs::File;
 use std::io;
@@ -44,6 +55,8 @@ use normalised::Column;
 
 pub use lines::MAX_LINE_BYTES;
 pub use reader::{Reader, ReaderStats, Record};
+pub use sink::{RecordingHandle, RecordingSink, RecordingStatus};
+pub use writer::{RAW_FORMAT, RAW_VERSION, RecordingWriter, WriterOptions};
 
 /// The `format` of a normalised recording's header.
 pub const FORMAT: &str = "trinity-recording";
@@ -59,9 +72,20 @@ const SHIPPED: &[u8] = include_bytes!("../recordings/usdc-depeg-2023-03.csv.gz")
 /// A recording that was opened and recognised. Reading starts over as often as asked.
 #[derive(Debug, Clone)]
 pub struct Recording {
+    name: String,
+    header: Header,
+    /// At least one; the earliest first.
+    parts: Vec<Part>,
+}
+
+/// One file of a recording.
+#[derive(Debug, Clone)]
+struct Part {
     source: Source,
     header: Header,
     form: Form,
+    /// Time of its first record, Unix ns; found out only where there are several files.
+    first_ns: u64,
 }
 
 /// What a recording says about itself; raw ones say nothing.
@@ -127,8 +151,13 @@ enum Source {
 
 #[derive(Debug, Clone)]
 enum Form {
-    Normalised { columns: Vec<Column> },
-    Raw { path_venue: Option<VenueId> },
+    Normalised {
+        columns: Vec<Column>,
+    },
+    Raw {
+        path_venue: Option<VenueId>,
+        has_header: bool,
+    },
 }
 
 #[derive(Deserialize)]
@@ -143,21 +172,27 @@ struct Probe {
 impl Recording {
     /// The recording that comes with the program.
     pub fn shipped() -> Self {
-        Self::from_source(Source::Bytes {
+        let source = Source::Bytes {
             name: "usdc-depeg-2023-03",
             bytes: SHIPPED,
-        })
-        .expect("the shipped recording is part of the program and is checked by its tests")
+        };
+        let part = Part::open(source)
+            .expect("the shipped recording is part of the program and is checked by its tests");
+        Self::of_one(part)
     }
 
-    /// Opens a file and finds out what it is.
+    /// Opens a file, a folder of files, or the files a recorder wrote for this name, and finds
+    /// out what they are.
     pub fn open(path: &Path) -> Result<Self, RecordingError> {
-        Self::from_source(Source::File(path.to_owned()))
+        match files::of(path)? {
+            None => Part::open(Source::File(path.to_owned())).map(Self::of_one),
+            Some(files) => Self::of_several(path, files),
+        }
     }
 
-    /// Its file or name, for messages.
+    /// Its file, folder or name, for messages.
     pub fn name(&self) -> String {
-        self.source.name()
+        self.name.clone()
     }
 
     /// What it says about itself.
@@ -165,36 +200,131 @@ impl Recording {
         &self.header
     }
 
+    /// Files it is made of.
+    pub fn files(&self) -> usize {
+        self.parts.len()
+    }
+
     /// The table to play it with: the built-in rows, its own, and its age limits.
     pub fn symbol_table(&self) -> Result<SymbolTable, RecordingError> {
-        let build = || -> Result<SymbolTable, SymbolTableError> {
-            let rows = self.header.symbols.join("\n");
-            SymbolTable::builder()?
-                .rows("symbols of the recording", &rows)?
-                .ages(self.header.max_age_ms, self.header.hard_age_ms)
-                .build()
-        };
-        build().map_err(|error| RecordingError::Symbols {
-            name: self.name(),
-            error,
-        })
+        self.header
+            .symbol_table()
+            .map_err(|error| RecordingError::Symbols {
+                name: self.name(),
+                error,
+            })
     }
 
     /// Reads it from its beginning.
     pub fn read(&self) -> Result<Reader, RecordingError> {
-        let mut lines = self.source.lines()?;
-        let rows = match &self.form {
-            Form::Normalised { columns } => {
-                // The header was understood when the recording was opened.
-                self.source.try_io(lines.next().map(drop))?;
-                reader::Rows::Normalised(columns.clone())
-            }
-            Form::Raw { path_venue } => reader::Rows::Raw(Box::new(raw::Frames::new(*path_venue))),
-        };
-        Ok(Reader::new(self.name(), lines, rows))
+        Reader::new(&self.parts)
     }
 
-    fn from_source(source: Source) -> Result<Self, RecordingError> {
+    fn of_one(part: Part) -> Self {
+        Self {
+            name: part.source.name(),
+            header: part.header.clone(),
+            parts: vec![part],
+        }
+    }
+
+    /// A file that is none, such as the last one of a recorder that was killed, is told of and
+    /// passed over; the first error stands when nothing is left.
+    fn of_several(path: &Path, files: Vec<PathBuf>) -> Result<Self, RecordingError> {
+        let (mut parts, mut failed) = (Vec::new(), None);
+        for file in files {
+            match Part::open(Source::File(file)) {
+                Ok(part) => parts.push(part),
+                Err(error) => {
+                    tracing::warn!(%error, "a file of the recording is passed over");
+                    failed = failed.or(Some(error));
+                }
+            }
+        }
+        let mut header = Header::default();
+        for part in &parts {
+            header.join(&part.header);
+        }
+        let mut recording = Self {
+            name: path.display().to_string(),
+            header,
+            parts,
+        };
+        let table = recording.symbol_table()?;
+        recording.parts.retain_mut(|part| {
+            let first = part.read().ok().and_then(|mut reader| {
+                reader.quiet();
+                reader.next(&table, &mut Vec::new())
+            });
+            part.first_ns = first.map_or(0, |record| record.time_ns);
+            first.is_some()
+        });
+        recording.parts.sort_by_key(|part| part.first_ns);
+        if recording.parts.is_empty() {
+            return Err(failed.unwrap_or_else(|| RecordingError::Form {
+                name: recording.name.clone(),
+                line: 1,
+                problem: "no file of it has anything to play".to_owned(),
+            }));
+        }
+        Ok(recording)
+    }
+}
+
+impl Header {
+    /// The table to play with: the built-in rows, its own, and its age limits.
+    pub(super) fn symbol_table(&self) -> Result<SymbolTable, SymbolTableError> {
+        let rows = self.symbols.join("\n");
+        SymbolTable::builder()?
+            .rows("symbols of the recording", &rows)?
+            .ages(self.max_age_ms, self.hard_age_ms)
+            .build()
+    }
+
+    /// Takes over what another file of the same recording says: the first title stands, symbol
+    /// rows come together, and the widest age limits hold.
+    fn join(&mut self, other: &Self) {
+        for (mine, theirs) in [
+            (&mut self.title, &other.title),
+            (&mut self.origin, &other.origin),
+            (&mut self.licence_note, &other.licence_note),
+        ] {
+            if mine.is_empty() {
+                mine.clone_from(theirs);
+            }
+        }
+        self.max_age_ms = self.max_age_ms.max(other.max_age_ms);
+        self.hard_age_ms = self.hard_age_ms.max(other.hard_age_ms);
+        for row in &other.symbols {
+            if !self.symbols.contains(row) {
+                self.symbols.push(row.clone());
+            }
+        }
+    }
+}
+
+impl Part {
+    /// Reads it from its beginning.
+    fn read(&self) -> Result<part::PartReader, RecordingError> {
+        let mut lines = self.source.lines()?;
+        let (rows, has_header) = match &self.form {
+            Form::Normalised { columns } => (part::Rows::Normalised(columns.clone()), true),
+            Form::Raw {
+                path_venue,
+                has_header,
+            } => {
+                let frames = Box::new(raw::Frames::new(*path_venue));
+                (part::Rows::Raw(frames), *has_header)
+            }
+        };
+        if has_header {
+            // It was understood when the recording was opened.
+            self.source.try_io(lines.next().map(drop))?;
+        }
+        Ok(part::PartReader::new(self.source.name(), lines, rows))
+    }
+
+    fn open(source: Source) -> Result<Self, RecordingError> {
         let mut lines = source.lines()?;
         for _ in 0..PROBE_LINES {
             let line = source.try_io(lines.next())?;
@@ -208,55 +338,72 @@ impl Recording {
             };
             if probe.format.is_some() {
                 let header = text.to_vec();
-                return Self::normalised(source, &probe, &header, lines.number());
+                return Self::with_header(source, &probe, &header, lines.number());
             }
             if probe.t.is_some() || probe.ts_ns.is_some() {
                 let path_venue = source.venue()?;
                 return Ok(Self {
                     source,
                     header: Header::default(),
-                    form: Form::Raw { path_venue },
+                    form: Form::Raw {
+                        path_venue,
+                        has_header: false,
+                    },
+                    first_ns: 0,
                 });
             }
         }
         let problem = format!(
             "not a recording: it begins neither with a header {{\"format\":\"{FORMAT}\",..}} \
-             nor with frames {{\"t\":\"recv\",\"ts\":..,\"data\":..}}"
+             nor with frames {{\"t\":\"recv\",\"ts\":..,\"data\":..}}; other market data becomes one \
+             with `trinity-beast convert`"
         );
         Err(source.form_error(1, problem))
     }
 
-    fn normalised(source: Source, probe: &Probe, header: &[u8], line: u64) -> Result<Self, RecordingError> {
-        if probe.format.as_deref() != Some(FORMAT) {
-            let found = probe.format.as_deref().unwrap_or_default();
-            return Err(source.form_error(line, format!("format is `{found}`, not `{FORMAT}`")));
-        }
+    fn with_header(source: Source, probe: &Probe, header: &[u8], line: u64) -> Result<Self, RecordingError> {
+        let found = probe.format.as_deref().unwrap_or_default();
+        let version = match found {
+            FORMAT => VERSION,
+            RAW_FORMAT => RAW_VERSION,
+            _ => return Err(source.form_error(line, format!("format is `{found}`, not `{FORMAT}`"))),
+        };
         if line != 1 {
             return Err(source.form_error(line, "the header must be the first line".to_owned()));
         }
-        if probe.version != Some(VERSION) {
+        if probe.version != Some(version) {
             let found = probe
                 .version
                 .map_or("none".to_owned(), |version| version.to_string());
             return Err(source.form_error(
                 line,
-                format!("version is {found}; this program reads version {VERSION}"),
+                format!("version is {found}; this program reads version {version}"),
             ));
         }
         let header = serde_json::from_slice(header)
             .map_err(|error| source.form_error(line, format!("the header is not understood: {error}")))?;
-        let columns = match &probe.columns {
-            None => Column::DEFAULT.to_vec(),
-            Some(names) => names
-                .iter()
-                .map(|name| Column::from_str(name))
-                .collect::<Result<_, _>>()
-                .map_err(|problem| source.form_error(line, problem))?,
+        let form = if found == RAW_FORMAT {
+            // Each of its lines names its venue; the file's name says nothing.
+            Form::Raw {
+                path_venue: None,
+                has_header: true,
+            }
+        } else {
+            let columns = match &probe.columns {
+                None => Column::DEFAULT.to_vec(),
+                Some(names) => names
+                    .iter()
+                    .map(|name| Column::from_str(name))
+                    .collect::<Result<_, _>>()
+                    .map_err(|problem| source.form_error(line, problem))?,
+            };
+            Form::Normalised { columns }
         };
         Ok(Self {
             source,
             header,
-            form: Form::Normalised { columns },
+            form,
+            first_ns: 0,
         })
     }
 }

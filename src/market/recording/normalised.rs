@@ -180,6 +180,7 @@ impl Fields<'_> {
                 venue_time_ns: self.venue_time_ns,
                 receive_time_ns: time_ns,
                 sequence: self.sequence,
+                fetched: false,
             }),
         })
     }

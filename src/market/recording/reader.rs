@@ -1,36 +1,24 @@
-//! Reads a recording record by record on one clock that only moves forward.
+//! Reads the files of a recording as one, record by record, in the order of their time.
 
-use super::lines::{Line, Lines};
-use super::normalised::{self, Column, Row};
-use super::raw::Frames;
+use std::collections::VecDeque;
+
+use super::part::PartReader;
+use super::{Part, RecordingError};
 use crate::market::quote::Quote;
 use crate::market::symbol::SymbolTable;
 use crate::market::venue::VenueId;
 
-/// Records this far behind the clock are taken as if they came now: several connections of one
-/// recorder interleave like that. Anything further behind is damage.
-const MAX_BACKWARDS_NS: u64 = 5_000_000_000;
-
-/// A step forward beyond this must be confirmed by the next record, or one damaged time would
-/// carry the clock away from all that follows.
-const MAX_FORWARD_NS: u64 = 3_600_000_000_000;
-
-/// Damaged lines that are named in the log; the rest is counted.
-const NAMED_LINES: u64 = 20;
-
 /// Reads one recording, once.
+#[derive(Debug)]
 pub struct Reader {
-    name: String,
-    lines: Lines,
-    rows: Rows,
-    clock_ns: Option<u64>,
-    /// A record after a long step, until the next one vouches for it.
-    suspect: Option<Held>,
-    /// The record that vouched, to be looked at next.
-    unread: Option<Held>,
-    stats: ReaderStats,
+    /// Files whose time has not come, the earliest first.
+    waiting: VecDeque<Part>,
+    open: Vec<Open>,
+    /// What was met in files that are read to their end.
+    done: ReaderStats,
     quiet: bool,
-    over: bool,
+    /// Whether damage must be told with the name of its file.
+    several: bool,
 }
 
 /// What one line of a recording came to; its quotes are in the list given.
@@ -45,210 +33,162 @@ pub struct Record {
 /// What was met while reading.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct ReaderStats {
-    /// Lines read, the header not counted.
+    /// Lines read, headers not counted.
     pub lines: u64,
     /// Quotes found, before the engine judges them.
     pub quotes: u64,
     /// Lines that were skipped because something was wrong with them.
     pub damaged: u64,
-    /// The first damaged lines: number and what is wrong.
+    /// The first damaged lines of each file: number and what is wrong.
     pub named: Vec<(u64, String)>,
     /// Quotes of markets that are in no row of the symbol table.
     pub unknown_markets: u64,
     /// Elements of otherwise good frames in which something was wrong.
     pub invalid_elements: u64,
+    /// Frames of connections to venues' derivatives, which are not played as spot prices.
+    pub derivative_frames: u64,
+    /// Frames that the recorder tells it lost.
+    pub lost_frames: u64,
     /// Records slightly behind the clock, taken at the clock's time.
     pub reordered: u64,
     /// Why reading ended before the end, if it did.
     pub broken_off: Option<String>,
 }
 
-pub(super) enum Rows {
-    Normalised(Vec<Column>),
-    Raw(Box<Frames>),
-}
-
-struct Held {
-    line: u64,
-    record: Record,
+#[derive(Debug)]
+struct Open {
+    reader: PartReader,
+    head: Record,
     quotes: Vec<Quote>,
 }
 
-impl Held {
-    fn release(self, quotes: &mut Vec<Quote>) -> (u64, Record) {
-        quotes.extend(self.quotes);
-        (self.line, self.record)
-    }
-}
-
 impl Reader {
-    pub(super) fn new(name: String, lines: Lines, rows: Rows) -> Self {
-        let stats = ReaderStats::default();
-        Self {
-            name,
-            lines,
-            rows,
-            clock_ns: None,
-            suspect: None,
-            unread: None,
-            stats,
+    /// A reader of these files, the earliest first; the first of them is opened.
+    pub(super) fn new(parts: &[Part]) -> Result<Self, RecordingError> {
+        let mut reader = Self {
+            waiting: parts.iter().cloned().collect(),
+            open: Vec::new(),
+            done: ReaderStats::default(),
             quiet: false,
-            over: false,
+            several: parts.len() > 1,
+        };
+        if let [only] = parts {
+            // Its error is the caller's; files of a set that went away are told of and passed over.
+            let opened = only.read()?;
+            reader.waiting.clear();
+            reader.open.push(Open {
+                reader: opened,
+                head: Record {
+                    time_ns: 0,
+                    restarted: None,
+                },
+                quotes: Vec::new(),
+            });
         }
+        Ok(reader)
     }
 
     /// Says nothing in the log: this recording's faults are known from an earlier pass.
     #[must_use]
     pub fn quiet(mut self) -> Self {
         self.quiet = true;
+        for open in &mut self.open {
+            open.reader.quiet();
+        }
         self
     }
 
     /// What was met so far.
-    pub fn stats(&self) -> &ReaderStats {
-        &self.stats
+    pub fn stats(&self) -> ReaderStats {
+        let mut stats = self.done.clone();
+        for open in &self.open {
+            stats.add(open.reader.name(), open.reader.stats(), self.several);
+        }
+        stats
     }
 
-    /// The next record; its quotes are appended to `quotes`. None at the end, or where the file
-    /// breaks off ([`ReaderStats::broken_off`] tells which).
+    /// The next record; its quotes are appended to `quotes`. None at the end, or where the last
+    /// file breaks off ([`ReaderStats::broken_off`] tells which).
     pub fn next(&mut self, table: &SymbolTable, quotes: &mut Vec<Quote>) -> Option<Record> {
+        if !self.several {
+            return self.open.first_mut()?.reader.next(table, quotes);
+        }
         loop {
-            let start = quotes.len();
-            let (line, mut record) = match self.unread.take() {
-                Some(held) => held.release(quotes),
-                None => match self.read(table, quotes) {
-                    Some(record) => (self.lines.number(), record),
-                    // Nothing comes after the suspect to speak against it.
-                    None => (0, self.suspect.take()?.release(quotes).1),
-                },
-            };
-            if let Some(suspect) = self.suspect.take() {
-                if record.time_ns.saturating_add(MAX_BACKWARDS_NS) >= suspect.record.time_ns {
-                    self.unread = Some(Held {
-                        line,
-                        record,
-                        quotes: quotes.split_off(start),
-                    });
-                    let (_, record) = suspect.release(quotes);
-                    return Some(self.take(record, start, quotes));
-                }
-                self.damaged_at(suspect.line, "its time is far ahead of the lines around it");
-            }
-            let clock_ns = self.clock_ns.unwrap_or(record.time_ns);
-            if record.time_ns.saturating_add(MAX_BACKWARDS_NS) < clock_ns {
-                quotes.truncate(start);
-                self.damaged_at(line, "its time is behind the lines before it");
+            let earliest = self
+                .open
+                .iter()
+                .enumerate()
+                .min_by_key(|(at, open)| (open.head.time_ns, *at))
+                .map(|(at, open)| (at, open.head.time_ns));
+            let due = self
+                .waiting
+                .front()
+                .is_some_and(|part| earliest.is_none_or(|(_, time_ns)| part.first_ns <= time_ns));
+            if due {
+                self.open_next(table);
                 continue;
             }
-            if record.time_ns > clock_ns.saturating_add(MAX_FORWARD_NS) && line != 0 {
-                self.suspect = Some(Held {
-                    line,
-                    record,
-                    quotes: quotes.split_off(start),
-                });
-                continue;
-            }
-            if record.time_ns < clock_ns {
-                self.stats.reordered += 1;
-                record.time_ns = clock_ns;
-                for quote in &mut quotes[start..] {
-                    quote.receive_time_ns = clock_ns;
+            let (at, _) = earliest?;
+            let open = &mut self.open[at];
+            let record = open.head;
+            quotes.append(&mut open.quotes);
+            match open.reader.next(table, &mut open.quotes) {
+                Some(head) => open.head = head,
+                None => {
+                    let open = self.open.remove(at);
+                    self.done.add(open.reader.name(), open.reader.stats(), true);
                 }
             }
-            return Some(self.take(record, start, quotes));
+            return Some(record);
         }
     }
 
-    fn take(&mut self, record: Record, start: usize, quotes: &[Quote]) -> Record {
-        self.clock_ns = Some(record.time_ns);
-        self.stats.quotes += (quotes.len() - start) as u64;
-        record
-    }
-
-    /// The next line that says anything, whatever its time.
-    fn read(&mut self, table: &SymbolTable, quotes: &mut Vec<Quote>) -> Option<Record> {
-        while !self.over {
-            let line = match self.lines.next() {
-                Ok(Some(line)) => line,
-                Ok(None) => {
-                    self.over = true;
-                    break;
-                }
-                Err(error) => {
-                    self.over = true;
-                    let line = self.lines.number() + 1;
-                    if !self.quiet {
-                        tracing::warn!(recording = self.name, line, %error, "the recording breaks off; what was read is played");
-                    }
-                    self.stats.broken_off = Some(format!("at line {line}: {error}"));
-                    break;
-                }
-            };
-            self.stats.lines += 1;
-            let result = match (line, &mut self.rows) {
-                (Line::TooLong, _) => Err(format!("longer than {} bytes", super::MAX_LINE_BYTES)),
-                (Line::Text { text, terminated }, Rows::Normalised(columns)) => {
-                    normalised::row(table, columns, text, terminated).map(|row| match row? {
-                        Row::Quote(quote) => {
-                            quotes.push(quote);
-                            Some(Record {
-                                time_ns: quote.receive_time_ns,
-                                restarted: None,
-                            })
-                        }
-                        Row::UnknownMarket { time_ns } => {
-                            self.stats.unknown_markets += 1;
-                            Some(Record {
-                                time_ns,
-                                restarted: None,
-                            })
-                        }
-                    })
-                }
-                (Line::Text { text, .. }, Rows::Raw(frames)) => {
-                    frames.frame(table, text, quotes).map(|frame| {
-                        let frame = frame?;
-                        self.stats.unknown_markets += frame.unknown;
-                        self.stats.invalid_elements += frame.invalid;
-                        Some(Record {
-                            time_ns: frame.time_ns,
-                            restarted: frame.restarted,
-                        })
-                    })
-                }
-            };
-            match result {
-                Ok(Some(record)) => return Some(record),
-                Ok(None) => {}
-                Err(problem) => self.damaged_at(self.lines.number(), &problem),
-            }
-        }
-        None
-    }
-
-    fn damaged_at(&mut self, line: u64, problem: &str) {
-        self.stats.damaged += 1;
-        if self.stats.damaged > NAMED_LINES {
+    fn open_next(&mut self, table: &SymbolTable) {
+        let Some(part) = self.waiting.pop_front() else {
             return;
-        }
-        self.stats.named.push((line, problem.to_owned()));
-        if !self.quiet {
-            tracing::warn!(recording = self.name, line, problem, "damaged line skipped");
-            if self.stats.damaged == NAMED_LINES {
-                tracing::warn!(
-                    recording = self.name,
-                    "further damaged lines are counted, not named"
-                );
+        };
+        match part.read() {
+            Ok(mut reader) => {
+                if self.quiet {
+                    reader.quiet();
+                }
+                let mut quotes = Vec::new();
+                match reader.next(table, &mut quotes) {
+                    Some(head) => self.open.push(Open { reader, head, quotes }),
+                    None => self.done.add(reader.name(), reader.stats(), true),
+                }
+            }
+            Err(error) => {
+                if !self.quiet {
+                    tracing::warn!(%error, "a file of the recording is passed over");
+                }
+                self.done.broken_off = Some(error.to_string());
             }
         }
     }
 }
 
-impl std::fmt::Debug for Reader {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("Reader")
-            .field("name", &self.name)
-            .field("stats", &self.stats)
-            .finish_non_exhaustive()
+impl ReaderStats {
+    fn add(&mut self, name: &str, part: &Self, with_name: bool) {
+        self.lines += part.lines;
+        self.quotes += part.quotes;
+        self.damaged += part.damaged;
+        self.unknown_markets += part.unknown_markets;
+        self.invalid_elements += part.invalid_elements;
+        self.derivative_frames += part.derivative_frames;
+        self.lost_frames += part.lost_frames;
+        self.reordered += part.reordered;
+        let told = |text: &String| {
+            if with_name {
+                format!("{name}: {text}")
+            } else {
+                text.clone()
+            }
+        };
+        let named = part.named.iter().map(|(line, problem)| (*line, told(problem)));
+        self.named.extend(named);
+        if let Some(reason) = &part.broken_off {
+            self.broken_off = Some(told(reason));
+        }
     }
 }

@@ -150,9 +150,37 @@ pub(super) fn unix_micros(value: Json<'_>, field: &'static str) -> Result<Option
     stamp(value, field, time::unix_micros)
 }
 
+/// Unix milliseconds with decimals.
+pub(super) fn unix_decimal_millis(value: Json<'_>, field: &'static str) -> Result<Option<u64>, Invalid> {
+    stamp(value, field, time::unix_decimal_millis)
+}
+
 /// Unix nanoseconds.
 pub(super) fn unix_nanos(value: Json<'_>, field: &'static str) -> Result<Option<u64>, Invalid> {
     stamp(value, field, time::unix_nanos)
+}
+
+/// The instrument of a REST answer's element: as it was asked for, unless the element says that
+/// it is another's.
+///
+/// Upper and lower case are one: some venues spell an instrument differently in a stream and in
+/// a REST answer, and the stream's spelling is the one that is asked for.
+pub(super) fn asked<'f>(
+    element: Json<'f>,
+    field: &'static str,
+    asked: Option<&'f str>,
+) -> Result<&'f str, Invalid> {
+    match asked {
+        Some(asked) if element.get(field).is_none_or(Json::is_null) => Ok(asked),
+        Some(asked) => instrument(element, field).map(|own| {
+            if own.eq_ignore_ascii_case(asked) {
+                asked
+            } else {
+                own
+            }
+        }),
+        None => instrument(element, field),
+    }
 }
 
 /// Price and size of the first level of `[[price, size, ..], ..]`; both absent if the side is

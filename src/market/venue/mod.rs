@@ -23,13 +23,16 @@ mod json;
 mod kraken;
 mod kucoin;
 mod okx;
+mod recorded;
 pub mod time;
+mod wording;
 
 pub use event::{Ack, Book, Event, Invalid, Reason, Side, VenueError, VenueQuote, VenueTrade};
 
 use dialect::{Admission, Dialect};
 use inflate::Inflater;
 use json::{Json, Reader};
+use recorded::recorded;
 
 /// Longest frame that is parsed; the largest seen is a Coinbase book snapshot of 5 MB.
 pub const MAX_FRAME_BYTES: usize = 16 * 1024 * 1024;
@@ -124,6 +127,21 @@ pub const VENUES: &[VenueSpec] = &[
         rest: Some(kucoin::parse_rest),
         dialect: Some(&kucoin::DIALECT),
     },
+    recorded("bitfinex", "Bitfinex"),
+    recorded("huobi", "Huobi"),
+    recorded("poloniex", "Poloniex"),
+    recorded("upbit", "Upbit"),
+    recorded("bitflyer", "bitFlyer"),
+    recorded("btcbox", "BTCBOX"),
+    recorded("uniswap", "Uniswap"),
+    recorded("sushiswap", "SushiSwap"),
+    recorded("curve", "Curve"),
+    recorded("balancer", "Balancer"),
+    recorded("rocketpool", "Rocket Pool"),
+    recorded("wsteth", "wstETH contract"),
+    recorded("ishares", "iShares"),
+    recorded("openexchangerates", "Open Exchange Rates"),
+    recorded("chronicle", "Chronicle"),
 ];
 
 const _: () = assert!(VENUES.len() <= u8::MAX as usize, "a venue id is one byte");
@@ -300,6 +318,8 @@ impl std::fmt::Debug for Parser {
 mod live_testing;
 #[cfg(test)]
 mod testing;
+#[cfg(test)]
+mod trees;
 
 #[cfg(test)]
 mod tests {

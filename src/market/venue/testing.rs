@@ -67,6 +67,17 @@ pub(super) fn dec(text: &str) -> Option<Decimal> {
     Some(Decimal::parse(text).unwrap_or_else(|error| panic!("{text}: {error}")))
 }
 
+/// Asserts what a REST answer holds, event by event.
+pub(super) fn rest(venue: &str, body: &str, asked: Option<&str>, expected: &[Event<'_>]) {
+    let venue = VenueId::from_name(venue).expect("the test names a venue");
+    let mut count = 0;
+    let result = Parser::new().parse_rest(venue, body.as_bytes(), asked, &mut |event| {
+        assert_eq!(Some(&event), expected.get(count), "{body}");
+        count += 1;
+    });
+    assert_eq!((result, count), (Ok(()), expected.len()), "{body}");
+}
+
 /// What a field that should be a price is refused for, or nothing where it is merely absent:
 /// every wrong form there is, each as it stands in JSON.
 pub(super) const WRONG_PRICES: [(&str, Option<Reason>); 17] = [

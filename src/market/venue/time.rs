@@ -92,7 +92,22 @@ pub fn unix_micros(text: &[u8]) -> Result<u64, TimeError> {
     integer(text)?.checked_mul(1_000).ok_or(TimeError::TooLate)
 }
 
-/// Unix nanoseconds as they are: `1619378327739050725`.
+/// Decimal Unix milliseconds to Unix nanoseconds: `1606292218213.4578` (Gate.io).
+///
+/// Takes any number of decimals and cuts at the sixth, the nanosecond.
+pub fn unix_decimal_millis(text: &[u8]) -> Result<u64, TimeError> {
+    let whole = text.iter().take_while(|byte| byte.is_ascii_digit()).count();
+    let (millis, tail) = text.split_at(whole);
+    let (billionths, rest) = fraction(tail)?;
+    if !rest.is_empty() {
+        return Err(TimeError::Malformed);
+    }
+    unix_millis(millis)?
+        .checked_add(u64::from(billionths / 1_000))
+        .ok_or(TimeError::TooLate)
+}
+
+/// Unix nanoseconds, as they are: `1789456742337187316` (Gemini).
 pub fn unix_nanos(text: &[u8]) -> Result<u64, TimeError> {
     integer(text)
 }
@@ -232,6 +247,16 @@ mod tests {
         assert_eq!(unix_seconds(b"1616333924"), Ok(1_616_333_924_000_000_000));
         assert_eq!(unix_millis(b"1616176861895"), Ok(1_616_176_861_895_000_000));
         assert_eq!(unix_micros(b"1616297318187000"), Ok(1_616_297_318_187_000_000));
+        assert_eq!(unix_nanos(b"1789456742337187316"), Ok(1_789_456_742_337_187_316));
+        for (text, nanos) in [
+            (&b"1606292218213.4578"[..], 1_606_292_218_213_457_800),
+            (b"1754006400138", 1_754_006_400_138_000_000),
+            (b"1691620568789.0", 1_691_620_568_789_000_000),
+            (b"1691620568789.1234567", 1_691_620_568_789_123_456),
+            (b"0", 0),
+        ] {
+            assert_eq!(unix_decimal_millis(text), Ok(nanos), "{text:?}");
+        }
     }
 
     #[test]
@@ -242,6 +267,17 @@ mod tests {
         for text in [&b""[..], b"-1", b"1.5", b"1e9", b"0x1"] {
             assert_eq!(unix_millis(text), Err(TimeError::Malformed), "{text:?}");
         }
+        for text in [&b""[..], b"-1", b"1.5", b"1e9", b"1 ", b"+1"] {
+            assert_eq!(unix_nanos(text), Err(TimeError::Malformed), "{text:?}");
+        }
+        for text in [&b""[..], b"-1", b".5", b"1.", b"1.5x", b"1e3", b"1.5.5"] {
+            assert_eq!(unix_decimal_millis(text), Err(TimeError::Malformed), "{text:?}");
+        }
+        assert_eq!(unix_nanos(b"18446744073709551616"), Err(TimeError::TooLate));
+        assert_eq!(
+            unix_decimal_millis(b"18446744073709.999999"),
+            Err(TimeError::TooLate)
+        );
         assert_eq!(unix_millis(b"18446744073709551615"), Err(TimeError::TooLate));
         assert_eq!(unix_micros(b"99999999999999999999999"), Err(TimeError::TooLate));
         assert_eq!(unix_seconds(b"99999999999"), Err(TimeError::TooLate));
@@ -260,6 +296,8 @@ mod tests {
             let _ = unix_seconds(text.as_bytes());
             let _ = unix_millis(text.as_bytes());
             let _ = unix_micros(text.as_bytes());
+            let _ = unix_decimal_millis(text.as_bytes());
+            let _ = unix_nanos(text.as_bytes());
         }
 
         #[test]

@@ -16,13 +16,14 @@ use tokio::time::MissedTickBehavior;
 use super::connection::{self, Watch};
 use super::{OpsPages, WebConfig, WebCounters};
 use crate::clock;
-use crate::limits::METER_CLOSE_MS;
+use crate::limits::{HTTP_WAITING, METER_CLOSE_MS};
 use crate::lpo::http::problem::Problem;
-use crate::lpo::http::{Answerer, Directory};
+use crate::lpo::http::{Answerer, Directory, Misses};
 use crate::shard::ShardShared;
 use crate::tables::keys::KeyTable;
 use crate::tables::meter::Meter;
-use crate::tables::prices::PriceTable;
+use crate::tables::misses::MissBoard;
+use crate::tables::prices::{PriceCopy, PriceTable};
 
 /// What all connections of one worker share.
 pub(super) struct Worker {
@@ -44,9 +45,13 @@ pub(super) struct Worker {
 /// What prices are answered from.
 #[derive(Debug)]
 pub(super) struct Oracle {
-    prices: Arc<PriceTable>,
+    prices: Cache<PriceCopy, Arc<PriceTable>>,
     keys: Cache<Arc<ArcSwap<KeyTable>>, Arc<KeyTable>>,
     source: Cache<Arc<ArcSwap<String>>, Arc<String>>,
+    misses: Option<Arc<MissBoard>>,
+    counters: Arc<WebCounters>,
+    /// Requests that wait for prices.
+    pub(super) waiting: Rc<Cell<usize>>,
     meter: Meter,
     directory: Directory,
     month_end_ns: u64,
@@ -60,16 +65,21 @@ struct Entry {
 
 impl Oracle {
     pub(super) fn new(
-        prices: Arc<PriceTable>,
+        prices: PriceCopy,
         keys: Arc<ArcSwap<KeyTable>>,
+        misses: Option<Arc<MissBoard>>,
         meter: Meter,
         source: Arc<ArcSwap<String>>,
+        counters: &Arc<WebCounters>,
     ) -> Self {
         Self {
-            directory: Directory::new(prices.names()),
-            prices,
+            directory: Directory::new(prices.load().names()),
+            prices: Cache::new(prices),
             keys: Cache::new(keys),
             source: Cache::new(source),
+            misses,
+            counters: Arc::clone(counters),
+            waiting: Rc::default(),
             meter,
             month_end_ns: u64::MAX,
         }
@@ -79,13 +89,19 @@ impl Oracle {
     pub(super) fn ask<T>(&mut self, question: impl FnOnce(&mut Answerer<'_>) -> T) -> T {
         let left_ms = self.month_end_ns.saturating_sub(clock::unix_nanos()) / 1_000_000;
         question(&mut Answerer {
-            prices: &self.prices,
+            prices: self.prices.load(),
             keys: self.keys.load(),
             meter: &mut self.meter,
             directory: &mut self.directory,
             source: self.source.load(),
             clock: &clock::unix_nanos,
             month_left_ms: u32::try_from(left_ms).unwrap_or(u32::MAX),
+            misses: self.misses.as_deref().map(|board| Misses {
+                board,
+                counters: &self.counters.misses,
+                waiting: self.waiting.get(),
+                room: HTTP_WAITING,
+            }),
         })
     }
 
@@ -244,6 +260,8 @@ impl Worker {
         }
         let Some(oracle) = &self.oracle else { return };
         let mut oracle = oracle.borrow_mut();
+        // An idle worker lets go of tables that were replaced, too.
+        oracle.prices.load();
         oracle.month_end_ns = self.shared.month_end_ns.load(Ordering::Relaxed);
         if now_ms >= self.close_due_ms.get() {
             self.close_due_ms.set(now_ms + METER_CLOSE_MS);

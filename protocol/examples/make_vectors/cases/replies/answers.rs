@@ -105,11 +105,23 @@ pub(super) fn prices() -> Vec<ReplyVector> {
             &with(Price::flagged(0x08, &["one_venue"])),
         ),
         answer(
+            "flag_depegged",
+            "A coin off its peg is what is priced.",
+            &with(Price::flagged(0x20, &["depegged"])),
+        ),
+        answer(
             "flags_all_and_undefined",
-            "All flags; bits 5 to 7 are not defined and ignored.",
+            "All flags; bits 6 and 7 are not defined and ignored.",
             &with(Price::flagged(
                 0xFF,
-                &["shared_cache", "fetched", "derived", "one_venue", "replayed"],
+                &[
+                    "shared_cache",
+                    "fetched",
+                    "derived",
+                    "one_venue",
+                    "replayed",
+                    "depegged",
+                ],
             )),
         ),
         vector(
