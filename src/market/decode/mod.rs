@@ -302,7 +302,7 @@ impl Decoder {
     fn messages(&mut self, venue: VenueId, text: &[u8]) -> Vec<EventView> {
         let (table, mut views) = (&self.table, Vec::new());
         let result = self.parser.parse(venue, text, &mut |event| {
-            views.push(EventView::of(&event, venue, table))
+            views.push(EventView::of(&event, venue, table));
         });
         told(views, result)
     }
@@ -326,7 +326,7 @@ impl Decoder {
     fn binary(&mut self, venue: VenueId, bytes: &[u8]) -> Vec<EventView> {
         let (table, mut views) = (&self.table, Vec::new());
         let result = self.parser.parse_binary(venue, bytes, &mut |event| {
-            views.push(EventView::of(&event, venue, table))
+            views.push(EventView::of(&event, venue, table));
         });
         told(views, result)
     }

@@ -45,7 +45,7 @@ pub(super) fn begins(line: &[u8]) -> bool {
     let line = line.trim_ascii();
     let mut depth = Depth::default();
     depth.add(line);
-    line.starts_with(b"{") | line.starts_with(b"[")
+    matches!(line.first(), Some(b'{' | b'['))
         && depth.is_open()
         && !depth.in_string
         && matches!(line.last(), Some(b'{' | b'[' | b','))
@@ -96,7 +96,7 @@ mod tests {
             r#"{"data":"x{"#,
             "pong",
             "",
-            r#"[1,2],"#,
+            "[1,2],",
             r#"{"a":"\\"}"#,
         ] {
             assert!(!begins(line.as_bytes()), "{line}");

@@ -1,23 +1,7 @@
 //! What the tests of dialects and REST answers share.
 
-use super::{Event, Invalid, Parser, Reason, VenueId};
-
-/// Parses the body of a REST answer and gives every event to `check` in turn; returns how many
-/// there were.
-pub(super) fn rest_events(
-    venue: &str,
-    body: &str,
-    asked: Option<&str>,
-    mut check: impl FnMut(usize, Event<'_>),
-) -> Result<usize, Invalid> {
-    let venue = VenueId::from_name(venue).expect("the test names a venue");
-    let mut count = 0;
-    Parser::new().parse_rest(venue, body.as_bytes(), asked, &mut |event| {
-        check(count, event);
-        count += 1;
-    })?;
-    Ok(count)
-}
+pub(super) use super::testing::rest_events;
+use super::{Event, Reason};
 
 /// Asserts that a REST answer holds exactly one event, and which.
 pub(super) fn rest_is(venue: &str, body: &str, asked: Option<&str>, expected: Event<'_>) {

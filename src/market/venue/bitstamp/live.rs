@@ -117,7 +117,8 @@ fn ticker_of<'f>(body: Json<'f>, asked: Option<&'f str>, sink: &mut Sink<'_>) {
     };
     let mut name = pair.replace('/', "");
     name.make_ascii_lowercase();
-    field::emit(sink, Some(&name), ticker(body, &name));
+    let named = field::named(Some(&name));
+    field::emit(sink, named.ok(), named.and_then(|name| ticker(body, name)));
 }
 
 fn ticker<'f>(body: Json<'_>, instrument: &'f str) -> Result<Event<'f>, Invalid> {
@@ -242,7 +243,7 @@ mod tests {
 
     #[test]
     fn tickers_of_all_markets_are_quotes_with_their_own_names() {
-        let body = r#"[{"pair":"BTC/USD","bid":"1","ask":"2","last":"1.5"},{"pair":"ETH/EUR","bid":"x","last":"1"},{"bid":"1","last":"1"}]"#;
+        let body = r#"[{"pair":"BTC/USD","bid":"1","ask":"2","last":"1.5"},{"pair":"ETH/EUR","bid":"x","last":"1"},{"bid":"1","last":"1"},{"pair":"/","bid":"1","last":"1"}]"#;
         let count = rest_events(VENUE, body, Some("btcusd"), |i, event| match i {
             0 => assert_eq!(
                 event,
@@ -268,7 +269,7 @@ mod tests {
                 }
             ),
         });
-        assert_eq!(count, Ok(3));
+        assert_eq!(count, Ok(4));
     }
 
     #[test]

@@ -113,7 +113,14 @@ fn read<'f>(result: Json<'f>, asked: Option<&'f str>, sink: &mut Sink<'_>) -> Re
     let one = pairs().count() == 1;
     let mut any = false;
     for (own, value) in pairs() {
-        let pair = field::named(asked.filter(|_| one).or(Some(own)))?;
+        let pair = match field::named(asked.filter(|_| one).or(Some(own))) {
+            Ok(pair) => pair,
+            Err(invalid) => {
+                field::emit(sink, None, Err(invalid));
+                any = true;
+                continue;
+            }
+        };
         if value.get("altname").is_some() {
             // Assets and pairs come by the hundred.
             sink(Event::Ignored { kind: "pairs" });
@@ -278,6 +285,12 @@ mod tests {
         let names = ["XXBTZUSD", "XETHZUSD"];
         let count = rest_events(VENUE, &two, Some("BTC/USD"), |i, event| {
             assert_eq!(event, quote(names[i]));
+        });
+        assert_eq!(count, Ok(2));
+        let nameless = two.replace("XETHZUSD", "");
+        let count = rest_events(VENUE, &nameless, None, |i, event| match i {
+            0 => assert_eq!(event, quote("XXBTZUSD")),
+            _ => assert_eq!(event.kind(), "invalid"),
         });
         assert_eq!(count, Ok(2));
         let warned = format!(r#"{{"error":["WGeneral:Danger"],"result":{{"XXBTZUSD":{ticker}}}}}"#);
