@@ -22,3 +22,24 @@ pub fn unix_nanos() -> u64 {
 pub fn monotonic() -> Instant {
     Instant::now()
 }
+
+/// Whether a timer is due: its time has come, or is further away than its period, which only
+/// a clock that was set back can bring about.
+pub const fn is_due(due_ns: u64, period_ns: u64, now_ns: u64) -> bool {
+    now_ns >= due_ns || due_ns - now_ns > period_ns
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_timer_survives_a_clock_that_is_set_back() {
+        assert!(is_due(100, 10, 100) && is_due(100, 10, 105));
+        assert!(!is_due(100, 10, 95) && !is_due(100, 10, 90));
+        assert!(
+            is_due(100, 10, 89),
+            "an hour must not pass until usage is handed over again"
+        );
+    }
+}

@@ -20,6 +20,28 @@ pub const MAX_SHARDS: usize = 256;
 /// Symbols (with their aliases) one process serves.
 pub const MAX_SYMBOLS: usize = 1 << 16;
 
+/// Longest time a request waits for a price that is being fetched, milliseconds from its
+/// arrival: with what comes after, its reply leaves within 50.
+pub const MISS_WAIT_MS: u64 = 45;
+/// How long nobody waits for a symbol that could not be fetched, milliseconds.
+pub const MISS_NOTHING_MS: u64 = 2_000;
+/// How long a symbol that was fetched is not fetched again, milliseconds.
+pub const MISS_AGAIN_MS: u64 = 100;
+/// A fetch that did not end for this long never will, milliseconds.
+pub const MISS_FLIGHT_MS: u64 = 10_000;
+/// Symbols that wait to be fetched.
+pub const MISS_QUEUE: usize = 1 << 12;
+/// Requests that wait in one shard for prices.
+pub const PARKED_REQUESTS: usize = 1_024;
+/// How often a shard looks whether what its parked requests wait for is there, microseconds.
+pub const PARKED_LOOK_US: u64 = 500;
+/// Longest time a shard parks its thread while requests are parked in it, milliseconds.
+pub const PARK_WAITING_MS: u64 = 1;
+/// Requests that wait in one HTTP worker for prices.
+pub const HTTP_WAITING: usize = 256;
+/// How often a waiting HTTP request looks whether its prices are there, milliseconds.
+pub const HTTP_LOOK_MS: u64 = 1;
+
 /// Sessions one shard remembers.
 pub const SHARD_SESSIONS: usize = 1 << 16;
 /// Sessions one key may keep active on one node.
@@ -83,6 +105,9 @@ pub const MARKET_STALE_MS: u64 = 10_000;
 /// serving.
 pub const KEYS_STALE_MS: u64 = 120_000;
 
+/// Instruments that a summary of decoded frames counts by name.
+pub const DECODE_INSTRUMENTS: usize = 10_000;
+
 /// Messages that wait for the disk while a market is recorded; what comes beyond is lost.
 pub const RECORDING_QUEUE_FRAMES: usize = 1 << 16;
 /// Bytes of messages that wait for the disk.
@@ -101,16 +126,18 @@ pub const RECORDING_FILES: usize = 4_096;
 pub const CONVERT_ROWS: usize = 10_000_000;
 
 const _: () = {
-    assert!(
-        RECORDING_QUEUE_BYTES >= crate::market::venue::MAX_FRAME_BYTES,
-        "the largest frame must be able to wait"
-    );
     assert!(RECEIVE_SLOT_BYTES > MAX_DATAGRAM);
     assert!(SHARD_SESSIONS <= 1 << 16, "session slots are 16-bit numbers");
     assert!(KEY_SESSIONS as usize <= SHARD_SESSIONS);
     assert!(REPEATS_BANKED <= REPEATS_BANK_MAX);
     // A batch must fit a fresh page, or it could never be answered.
     assert!(METER_REQUEST_ROWS >= 4 * BATCH_MESSAGES);
+    // Rows are kept for requests that wait; most of a page must be left for the others.
+    assert!(METER_REQUEST_ROWS >= 4 * (PARKED_REQUESTS + BATCH_MESSAGES));
+    assert!(METER_REQUEST_ROWS >= 4 * HTTP_WAITING);
+    // 50 ms are promised: 45 to wait, the rest to notice it and to send.
+    assert!(MISS_WAIT_MS + PARK_WAITING_MS + PARKED_LOOK_US.div_ceil(1_000) < 50);
+    assert!(PARK_WAITING_MS <= PARK_MS && MISS_WAIT_MS < MISS_FLIGHT_MS);
     assert!(METER_SYMBOL_ROWS >= BATCH_MESSAGES * MAX_ENTRIES);
     assert!(METER_PAGES >= 2);
     // A batch is one request, so its rows must fit a page like a datagram's.

@@ -45,6 +45,7 @@ fn no_turn_of_a_shard_allocates() {
         socket: sockets.remove(0),
         prices: Arc::clone(&tables[0]),
         keys: Arc::new(ArcSwap::from_pointee(KeyTable::new(keys))),
+        misses: None,
         meter,
         counters: Arc::clone(&counters),
         shared,

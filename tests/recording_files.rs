@@ -40,7 +40,12 @@ fn writer(path: &Path, rotate_bytes: u64, rotate_ns: u64) -> RecordingWriter {
 
 fn write(writer: &mut RecordingWriter, at_ns: u64, frame: &str) {
     writer
-        .frame(at_ns, venue("coinbase"), "coinbase-1", TapFrame::Text(frame.as_bytes()))
+        .frame(
+            at_ns,
+            venue("coinbase"),
+            "coinbase-1",
+            TapFrame::Text(frame.as_bytes()),
+        )
         .expect("written");
 }
 
@@ -82,7 +87,9 @@ fn frames_play_as_they_came_whatever_the_file_is_called() {
     // The lines name their venue; a name that would speak of derivatives says nothing.
     let out = folder.path().join("perp.jsonl.gz");
     let mut writer = writer(&out, u64::MAX, u64::MAX);
-    writer.connected(T0, venue("coinbase"), "coinbase-1").expect("written");
+    writer
+        .connected(T0, venue("coinbase"), "coinbase-1")
+        .expect("written");
     write(&mut writer, T0 + MS, &ticker(7, 20_000));
     writer.finish().expect("finished");
     let files = files(folder.path());
@@ -91,7 +98,8 @@ fn frames_play_as_they_came_whatever_the_file_is_called() {
     assert_eq!(
         text(&files[0]).lines().skip(1).collect::<Vec<_>>(),
         [
-            r#"{"t":"connect","ts_ns":1700000000000000000,"venue":"coinbase","conn":"coinbase-1"}"#.to_owned(),
+            r#"{"t":"connect","ts_ns":1700000000000000000,"venue":"coinbase","conn":"coinbase-1"}"#
+                .to_owned(),
             format!(
                 r#"{{"t":"recv","ts_ns":1700000000001000000,"venue":"coinbase","conn":"coinbase-1","data":{}}}"#,
                 serde_json::to_string(&ticker(7, 20_000)).expect("text")
@@ -169,7 +177,10 @@ fn a_file_that_was_just_begun_does_not_keep_its_set_from_playing() {
     for (name, bytes) in [
         ("set-20231114T221400Z.jsonl.gz", &b""[..]),
         ("set-20231114T221500Z.jsonl.gz", b"\x1f\x8b\x08"),
-        ("set-20231114T221600Z.jsonl.gz", b"{\"format\":\"trinity-raw-recording\",\"version\":1}\n"),
+        (
+            "set-20231114T221600Z.jsonl.gz",
+            b"{\"format\":\"trinity-raw-recording\",\"version\":1}\n",
+        ),
         ("other-20231114T221600Z.jsonl.gz", b"no recording"),
     ] {
         fs::write(folder.path().join(name), bytes).expect("written");
@@ -185,12 +196,18 @@ fn binary_frames_are_kept_byte_for_byte() {
     let out = folder.path().join("binary.jsonl.gz");
     let mut writer = writer(&out, u64::MAX, u64::MAX);
     let bytes: Vec<u8> = (0..=255).collect();
-    for frame in [TapFrame::Binary(&bytes), TapFrame::Text(&bytes), TapFrame::Binary(b"")] {
+    for frame in [
+        TapFrame::Binary(&bytes),
+        TapFrame::Text(&bytes),
+        TapFrame::Binary(b""),
+    ] {
         writer.frame(T0, venue("okx"), "okx-1", frame).expect("written");
     }
     let frame = ticker(1, 20_000);
     let frame = TapFrame::Binary(frame.as_bytes());
-    writer.frame(T0, venue("coinbase"), "coinbase-1", frame).expect("written");
+    writer
+        .frame(T0, venue("coinbase"), "coinbase-1", frame)
+        .expect("written");
     writer.finish().expect("finished");
     let written = text(&files(folder.path())[0]);
     let kept: Vec<_> = written
@@ -247,7 +264,12 @@ fn a_slow_disk_never_holds_the_feed_and_what_is_lost_is_told() {
     let shown = 200_000_u64;
     for i in 0..shown {
         let at_ns = T0 + i * MS;
-        sink.frame(at_ns, venue("coinbase"), "coinbase-1", TapFrame::Text(frame.as_bytes()));
+        sink.frame(
+            at_ns,
+            venue("coinbase"),
+            "coinbase-1",
+            TapFrame::Text(frame.as_bytes()),
+        );
     }
     let lost = handle.status().lost_frames;
     assert!(lost > 0 && lost < shown, "{lost}");
@@ -273,7 +295,10 @@ fn a_slow_disk_never_holds_the_feed_and_what_is_lost_is_told() {
 fn a_full_disk_ends_the_recording_with_a_word_and_the_feed_goes_on() {
     let open = |_| {
         let file = OpenOptions::new().write(true).open("/dev/full")?;
-        Ok((PathBuf::from("/dev/full"), Box::new(file) as Box<dyn Write + Send>))
+        Ok((
+            PathBuf::from("/dev/full"),
+            Box::new(file) as Box<dyn Write + Send>,
+        ))
     };
     let writer = RecordingWriter::with_files(Box::new(open), u64::MAX, u64::MAX);
     let (mut sink, handle) = RecordingSink::start(writer).expect("a thread");
@@ -281,7 +306,12 @@ fn a_full_disk_ends_the_recording_with_a_word_and_the_feed_goes_on() {
     // The thread flushes when it has nothing to do, and learns of the disk then.
     while handle.status().ended.is_none() {
         let frame = ticker(shown + 1, 20_000);
-        sink.frame(T0 + shown * MS, venue("coinbase"), "c", TapFrame::Text(frame.as_bytes()));
+        sink.frame(
+            T0 + shown * MS,
+            venue("coinbase"),
+            "c",
+            TapFrame::Text(frame.as_bytes()),
+        );
         shown += 1;
         assert!(shown < 100_000, "a full disk is noticed");
         std::thread::park_timeout(Duration::from_millis(1));
@@ -291,7 +321,10 @@ fn a_full_disk_ends_the_recording_with_a_word_and_the_feed_goes_on() {
     }
     drop(sink);
     let reason = handle.wait().ended.expect("it ended early");
-    assert!(reason.contains("/dev/full") && reason.contains("No space left"), "{reason}");
+    assert!(
+        reason.contains("/dev/full") && reason.contains("No space left"),
+        "{reason}"
+    );
 }
 
 fn raw(lines: &[(u64, &str, &str)]) -> String {
@@ -307,9 +340,18 @@ fn raw(lines: &[(u64, &str, &str)]) -> String {
 fn the_files_of_a_folder_are_merged_by_time() {
     let folder = tempfile::tempdir().expect("a temporary folder");
     let lines: Vec<_> = (0..40_u64)
-        .map(|i| (T0 + i * SECOND / 10, "COINBASE.ws.1", ticker(i + 1, 20_000 + i * i % 13)))
+        .map(|i| {
+            (
+                T0 + i * SECOND / 10,
+                "COINBASE.ws.1",
+                ticker(i + 1, 20_000 + i * i % 13),
+            )
+        })
         .collect();
-    let lines: Vec<_> = lines.iter().map(|(at, conn, frame)| (*at, *conn, frame.as_str())).collect();
+    let lines: Vec<_> = lines
+        .iter()
+        .map(|(at, conn, frame)| (*at, *conn, frame.as_str()))
+        .collect();
     let whole = folder.path().join("whole.jsonl");
     fs::write(&whole, raw(&lines)).expect("written");
     let parts = folder.path().join("parts");
@@ -331,7 +373,10 @@ fn the_files_of_a_folder_are_merged_by_time() {
     let empty = folder.path().join("empty");
     fs::create_dir(&empty).expect("a folder");
     let refusal = Recording::open(&empty).expect_err("nothing to play").to_string();
-    assert!(refusal.contains("no file of it has anything to play"), "{refusal}");
+    assert!(
+        refusal.contains("no file of it has anything to play"),
+        "{refusal}"
+    );
 }
 
 #[test]
@@ -353,7 +398,11 @@ fn a_connection_to_derivatives_is_not_played_as_spot() {
     let mut player = player(&path);
     play(&mut player);
     let stats = player.stats();
-    assert_eq!((stats.derivative_frames, stats.quotes, stats.damaged), (2, 0, 0), "{stats:?}");
+    assert_eq!(
+        (stats.derivative_frames, stats.quotes, stats.damaged),
+        (2, 0, 0),
+        "{stats:?}"
+    );
 }
 
 #[test]

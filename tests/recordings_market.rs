@@ -6,10 +6,10 @@ use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
 use trinity_beast::cli::convert::write_file;
+use trinity_beast::market::AggregatedPrice;
 use trinity_beast::market::recording::Recording;
 use trinity_beast::market::recording::convert::{Conversion, Input, Kind, Options, convert};
 use trinity_beast::market::replay::{Player, Speed, Step};
-use trinity_beast::market::AggregatedPrice;
 use trinity_protocol::PriceStatus;
 
 /// Prices by symbol, and how often each status was said.
@@ -53,7 +53,12 @@ fn play(conversion: &Conversion) -> Played {
         != Step::Over
     {}
     let stats = player.stats();
-    assert_eq!((stats.damaged, stats.unknown_markets), (0, 0), "{:?}", stats.named);
+    assert_eq!(
+        (stats.damaged, stats.unknown_markets),
+        (0, 0),
+        "{:?}",
+        stats.named
+    );
     assert_eq!(stats.quotes, conversion.len() as u64);
     played
 }
@@ -68,7 +73,9 @@ impl Played {
     }
 
     fn live(&self, symbol: &str) -> usize {
-        self.of(symbol).filter(|price| price.status == PriceStatus::Live).count()
+        self.of(symbol)
+            .filter(|price| price.status == PriceStatus::Live)
+            .count()
     }
 
     /// Lowest and highest price that was given.
@@ -76,7 +83,9 @@ impl Played {
         self.of(symbol)
             .filter(|price| price.status.has_value())
             .map(|price| price.mantissa as f64 * 10f64.powi(price.exponent.into()))
-            .fold((f64::MAX, f64::MIN), |(low, high), price| (low.min(price), high.max(price)))
+            .fold((f64::MAX, f64::MIN), |(low, high), price| {
+                (low.min(price), high.max(price))
+            })
     }
 }
 
@@ -97,7 +106,10 @@ fn every_file_is_recognised_converts_and_plays_to_prices_of_every_symbol_in_it()
     };
     let mut kinds = Vec::new();
     let folders = std::fs::read_dir(market).expect("a folder");
-    for folder in folders.map(|entry| entry.expect("an entry").path()).filter(|path| path.is_dir()) {
+    for folder in folders
+        .map(|entry| entry.expect("an entry").path())
+        .filter(|path| path.is_dir())
+    {
         for file in files(&folder) {
             // What an oracle rejected is no price, unless somebody asks for it.
             let rejected = file.to_string_lossy().contains("rejected");
@@ -142,10 +154,19 @@ fn perpetuals_of_the_same_minutes_are_told_from_the_coin() {
     let from_frames = converted(&frames, &Options::default());
     let merged = converted(&[folder.join("replay-merged.csv.gz")], &Options::default());
     assert_eq!(from_frames.names(), merged.names());
-    assert_eq!(from_frames.len(), merged.len(), "the table was made of these frames");
+    assert_eq!(
+        from_frames.len(),
+        merged.len(),
+        "the table was made of these frames"
+    );
     let (a, b) = (play(&from_frames), play(&merged));
     for symbol in [
-        "BTC-USDT", "BTC-USDT-PERP", "BTC-USD-PERP", "ETH-USDT", "ETH-USDT-PERP", "ETH-USD-PERP",
+        "BTC-USDT",
+        "BTC-USDT-PERP",
+        "BTC-USD-PERP",
+        "ETH-USDT",
+        "ETH-USDT-PERP",
+        "ETH-USD-PERP",
     ] {
         let ((low, high), other) = (a.span(symbol), b.span(symbol));
         assert_eq!((low, high), other, "{symbol}");
@@ -193,7 +214,10 @@ fn the_oracles_own_sources_make_about_its_own_value() {
         if fields[2] != "BTCUSD" {
             continue;
         }
-        let (age, value): (u64, f64) = (fields[3].parse().expect("seconds"), fields[4].parse().expect("a price"));
+        let (age, value): (u64, f64) = (
+            fields[3].parse().expect("seconds"),
+            fields[4].parse().expect("a price"),
+        );
         let ours = played
             .of("BTC-USD")
             .filter(|price| price.publish_time_ns <= age * 1_000_000_000 && price.status.has_value())

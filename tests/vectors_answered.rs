@@ -62,10 +62,11 @@ fn the_service_answers_every_vector_as_published() {
             unsigned: &UnsignedBudget::default(),
             now_ns: number(&vector["server_clock_ns"]),
             month_left_ms: 0,
+            misses: None,
         };
         let datagram = hex_bytes(vector["hex"].as_str().expect("hex"));
         let mut reply = [0; MAX_DATAGRAM];
-        let answer = answerer.answer(&datagram, &mut reply);
+        let answer = answerer.answer(&datagram, &mut reply).reply();
         run += 1;
         let Some(answer) = answer else {
             assert_eq!(expect["answer"], "SILENCE", "{name}");

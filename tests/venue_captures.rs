@@ -11,8 +11,16 @@ use serde_json::Value;
 use trinity_beast::market::decimal::Decimal;
 use trinity_beast::market::venue::{Event, Parser, Reason, VenueId};
 
+#[path = "venue_captures/binary.rs"]
+mod binary;
+#[path = "venue_captures/bybit.rs"]
+mod bybit;
+#[path = "venue_captures/kucoin.rs"]
+mod kucoin;
 #[path = "venue_captures/labels.rs"]
 mod labels;
+#[path = "venue_captures/okx.rs"]
+mod okx;
 #[path = "venue_captures/rest.rs"]
 mod rest;
 #[path = "venue_captures/slow.rs"]
@@ -22,10 +30,30 @@ mod slow;
 type Kinds = &'static [(&'static str, usize)];
 
 /// Venue, recording, and how many received frames begin with an event of each kind.
+type Recordings = &'static [(&'static str, &'static str, Kinds)];
+
+/// The recordings of every venue that has its own file here, and those below.
+fn recordings() -> impl Iterator<Item = &'static (&'static str, &'static str, Kinds)> {
+    [RECORDINGS, okx::RECORDINGS, bybit::RECORDINGS, kucoin::RECORDINGS]
+        .into_iter()
+        .flatten()
+}
+
+/// What a collected message may be, where its label says something else.
+fn otherwise(venue: &str, label: &str, frame: &str) -> Option<&'static [&'static str]> {
+    match venue {
+        "okx" => okx::otherwise(label, frame),
+        "bybit" => bybit::otherwise(label, frame),
+        "kucoin" => kucoin::otherwise(label, frame),
+        _ => None,
+    }
+}
+
+/// The recordings of the other venues.
 ///
 /// The figures are those of the data's own manifest: `ticker` is quote; `match`, `aggTrade` and
 /// `market_trades` are trade; `candles` and `kline` are ignored.
-const RECORDINGS: &[(&str, &str, Kinds)] = &[
+const RECORDINGS: Recordings = &[
     (
         "coinbase",
         "coinbase/captures/advanced-trade-ws-2026-08-09.jsonl.gz",
@@ -135,22 +163,27 @@ type Fact = BTreeMap<&'static str, String>;
 fn every_recorded_frame_is_understood_and_the_kinds_agree_with_the_manifest() {
     let Some(root) = shared_data() else { return };
     let mut parser = Parser::new();
-    for (venue, file, expected) in RECORDINGS {
+    for (venue, file, expected) in recordings() {
         let venue = VenueId::from_name(venue).expect("a venue of the table");
         let mut kinds: BTreeMap<&str, usize> = BTreeMap::new();
         for line in lines(&root.join(file)) {
-            let Some(frame) = line["data"].as_str() else {
+            let binary = line["b64"].as_str().map(binary::base64);
+            let Some(frame) = line["data"].as_str().or(binary.is_some().then_some("binary")) else {
                 continue;
             };
             let sent = line["t"] == "send";
             let mut first = None;
-            let result = parser.parse(venue, frame.as_bytes(), &mut |event| {
+            let sink = &mut |event: Event<'_>| {
                 assert_ne!(event.kind(), "invalid", "{file}: {event:?} in {frame:.300}");
                 if sent {
                     assert_eq!(event.kind(), "request", "{file}: {frame:.300}");
                 }
                 first.get_or_insert(event.kind());
-            });
+            };
+            let result = match &binary {
+                Some(bytes) => parser.parse_binary(venue, bytes, sink),
+                None => parser.parse(venue, frame.as_bytes(), sink),
+            };
             assert_eq!(result, Ok(()), "{file}: {frame:.300}");
             let first = first.expect("a frame that is understood gives an event");
             if !sent {
@@ -206,6 +239,9 @@ fn collected_messages_are_what_their_label_says() {
             continue;
         }
         let allowed: &[&str] = match label.as_str() {
+            label if otherwise(venue.name(), label, &frame).is_some() => {
+                otherwise(venue.name(), label, &frame).unwrap_or_default()
+            }
             "ack" => &["ack"],
             "heartbeat/status" => &["heartbeat", "status"],
             // Kraken marks warnings by a leading W: not an error, the result stands.
@@ -381,6 +417,9 @@ const FOLDERS: &[(&str, &str)] = &[
     ("gemini", "gemini"),
     ("cryptocom", "cryptocom"),
     ("gate", "gate"),
+    ("okx", "okx"),
+    ("bybit", "bybit"),
+    ("kucoin", "kucoin"),
 ];
 
 fn shared_data() -> Option<PathBuf> {
@@ -430,11 +469,16 @@ fn files(folder: &Path) -> Vec<PathBuf> {
 /// Every frame that a venue sent, of recordings and messages.
 fn frames(root: &Path) -> Vec<(VenueId, String)> {
     let mut frames = Vec::new();
-    for (venue, file, _) in RECORDINGS {
+    for (venue, file, _) in recordings() {
         let venue = VenueId::from_name(venue).expect("a venue of the table");
         for line in lines(&root.join(file)) {
-            if let (Some("recv"), Some(frame)) = (line["t"].as_str(), line["data"].as_str()) {
+            if line["t"] != "recv" {
+                continue;
+            }
+            if let Some(frame) = line["data"].as_str() {
                 frames.push((venue, frame.to_owned()));
+            } else if let Some(frame) = line["b64"].as_str() {
+                frames.push((venue, binary::inflated(&binary::base64(frame))));
             }
         }
     }

@@ -108,6 +108,7 @@ pub(crate) fn run(args: &Args) -> anyhow::Result<bool> {
             unsigned: &unsigned,
             now_ns: clock_ns,
             month_left_ms: 1_000,
+            misses: None,
         };
         for (request, reply) in requests.iter().zip(&mut replies) {
             answerer.answer(&request[..len], reply);

@@ -174,6 +174,7 @@ impl Target {
             socket,
             prices: copies.pop().context("one copy was asked for")?,
             keys: Arc::new(ArcSwap::from_pointee(population.key_table())),
+            misses: None,
             meter,
             counters: Arc::clone(&counters),
             shared: Arc::clone(&shared),

@@ -2,6 +2,7 @@
 
 pub mod accounts;
 pub mod convert;
+pub mod decode;
 pub mod keys;
 mod ledger;
 pub mod logging;
@@ -39,10 +40,11 @@ enum Command {
     Accounts(accounts::AccountsArgs),
     Convert(convert::ConvertArgs),
     Symbols(symbols::SymbolsArgs),
+    Decode(decode::DecodeArgs),
 }
 
 /// Runs one command: exit code 0 is success, 1 failure, 2 wrong usage, 3 (of `query`) a
-/// symbol without a price.
+/// symbol without a price, 4 (of `decode`) a frame that is not understood.
 pub fn run(cli: Cli) -> ExitCode {
     let mut out = std::io::stdout().lock();
     let result = match cli.command {
@@ -59,6 +61,7 @@ pub fn run(cli: Cli) -> ExitCode {
         Command::Accounts(args) => accounts::run(&args, &mut out).map(|()| 0),
         Command::Convert(args) => convert::run(&args, &mut out).map(|()| 0),
         Command::Symbols(args) => symbols::run(&args, &mut out).map(|()| 0),
+        Command::Decode(args) => decode::run(&args, &mut out),
     };
     match result {
         Ok(code) => ExitCode::from(code),

@@ -11,7 +11,9 @@ use clap::Args;
 use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::watch;
 
-use crate::market::recording::{RecordingHandle, RecordingSink, RecordingStatus, RecordingWriter, WriterOptions};
+use crate::market::recording::{
+    RecordingHandle, RecordingSink, RecordingStatus, RecordingWriter, WriterOptions,
+};
 use crate::market::tap::FrameTap;
 
 /// How often the recording is looked at, to end a feed that nobody writes down.
@@ -189,7 +191,11 @@ mod tests {
         let recording = Recording::open(&args.out).expect("the files of that name");
         let mut player = Player::new(recording, Speed::Fast, false).expect("it plays");
         let mut prices = Vec::new();
-        while player.step(&mut |_, price| prices.push(price.mantissa)).expect("it plays on") != Step::Over {}
+        while player
+            .step(&mut |_, price| prices.push(price.mantissa))
+            .expect("it plays on")
+            != Step::Over
+        {}
         assert_eq!(prices[0], 2_000_050_000_000);
     }
 
@@ -199,7 +205,9 @@ mod tests {
         let out = folder.path().join("market.jsonl.gz");
         let args = args(&["--out", out.to_str().expect("UTF-8"), "--for", "1s"]).expect("good arguments");
         run(&args, &mut Vec::new(), |tap, mut stop| {
-            let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
+            let runtime = tokio::runtime::Builder::new_current_thread()
+                .enable_all()
+                .build()?;
             runtime.block_on(async { stop.wait_for(|stop| *stop).await.map(|_| ()) })?;
             drop(tap);
             Ok(())
@@ -220,6 +228,9 @@ mod tests {
         }
         let nowhere = args(&["--out", "/proc/nowhere/a.jsonl.gz"]).expect("good arguments");
         let refusal = run(&nowhere, &mut Vec::new(), |_, _| Ok(())).expect_err("no folder");
-        assert!(format!("{refusal:#}").contains("cannot write in /proc/nowhere"), "{refusal:#}");
+        assert!(
+            format!("{refusal:#}").contains("cannot write in /proc/nowhere"),
+            "{refusal:#}"
+        );
     }
 }

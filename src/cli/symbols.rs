@@ -130,6 +130,10 @@ struct AddArgs {
 }
 
 #[derive(Clone, Debug, Args)]
+#[expect(
+    clippy::struct_excessive_bools,
+    reason = "flags of a command line are what they are"
+)]
 struct SetArgs {
     /// The symbol's canonical name
     #[arg(value_parser = any_case)]

@@ -9,7 +9,7 @@ use tempfile::TempDir;
 use trinity_protocol::{ApiKey, KeyId, api_key};
 
 use super::ledger::block_on;
-use super::{accounts, keys};
+use super::{accounts, keys, symbols};
 use crate::store::{KeyStatus, LEDGER_FILE, Ledger, SqliteLedger};
 
 #[derive(Parser)]
@@ -22,6 +22,7 @@ struct Cli {
 enum Command {
     Accounts(accounts::AccountsArgs),
     Keys(keys::KeysArgs),
+    Symbols(symbols::SymbolsArgs),
 }
 
 /// Takes everything but the last flush.
@@ -45,6 +46,7 @@ fn run_into(data_dir: &Path, words: &[&str], out: &mut dyn Write) -> anyhow::Res
     match Cli::try_parse_from(line)?.command {
         Command::Accounts(args) => accounts::run(&args, out),
         Command::Keys(args) => keys::run(&args, out),
+        Command::Symbols(args) => symbols::run(&args, out),
     }
 }
 
@@ -349,4 +351,230 @@ fn wrong_usage_is_told_from_failure_and_never_repeats_a_secret() {
         assert_eq!(exit_code(&error), 2, "{words:?}: {error:#}");
         assert!(!format!("{error:#} {error:?}").contains(secret), "{words:?}");
     }
+}
+
+/// A command line as it is typed.
+fn typed(line: &str) -> Vec<&str> {
+    line.split_whitespace().collect()
+}
+
+const ADD_FOO: &str = "symbols add foo-usd --tick 0.0001 --exponent -8 --market kraken=FOO/USD \
+                       --market coinbase=FOO-USD --route USDT-USD --alias FOO --alias OLDFOO@2099-12-31";
+
+#[test]
+fn symbols_are_listed_shown_and_checked() {
+    let dir = with_accounts();
+    let list = run_json(dir.path(), &["symbols", "list"]);
+    let list = list.as_array().expect("a list");
+    assert!(
+        list.len() > 300,
+        "the program's own are there from the first command on"
+    );
+    assert!(list.iter().all(|symbol| symbol["origin"] == "builtin"));
+    let table = run(dir.path(), &["symbols", "list"]).expect("lists");
+    assert!(table.starts_with("SYMBOL "), "{table}");
+    assert_eq!(table.lines().count(), list.len() + 1);
+
+    // By any of its names, stated or generated, in any case.
+    for name in ["BTC-USD", "btc/usd", "xbt", "bitcoin"] {
+        let shown = run_json(dir.path(), &["symbols", "show", name]);
+        assert_eq!(shown["symbol"], "BTC-USD", "{name}");
+        assert_eq!(shown["markets"][5]["venue"], "kraken");
+        assert_eq!(shown["markets"][5]["spellings"][0], "BTC/USD");
+    }
+    let text = run(dir.path(), &["symbols", "show", "matic"]).expect("shows");
+    assert!(text.contains("MATIC (until 2027-12-31)"), "{text}");
+    let text = run(dir.path(), &["symbols", "check"]).expect("checks");
+    assert!(text.contains("make a table."), "{text}");
+    let check = run_json(dir.path(), &["symbols", "check"]);
+    assert_eq!(check["symbols"], list.len());
+    assert_eq!(
+        (&check["retired"], &check["thin"]),
+        (&Value::from(0), &Value::Array(Vec::new()))
+    );
+}
+
+#[test]
+fn a_symbol_is_added_set_named_and_retired() {
+    let dir = with_accounts();
+    let made = run_json(dir.path(), &typed(ADD_FOO));
+    assert_eq!(
+        (&made["symbol"], &made["base"], &made["quote"]),
+        (&"FOO-USD".into(), &"FOO".into(), &"USD".into())
+    );
+    assert_eq!(
+        (&made["min_sources"], &made["hard_age_ms"]),
+        (&2.into(), &600_000.into())
+    );
+    assert_eq!(
+        (&made["state"], &made["origin"]),
+        (&"streamed".into(), &"operator".into())
+    );
+    assert_eq!(made["aliases"][1]["until"], "2100-01-01T00:00:00Z");
+
+    let line = "symbols set FOO-USD --min-sources 1 --max-age-ms 10000 --no-market coinbase \
+                --market kraken=FOO/USD,XFOO/USD --demand --no-routes";
+    let set = run_json(dir.path(), &typed(line));
+    assert_eq!(
+        (&set["min_sources"], &set["max_age_ms"]),
+        (&1.into(), &10_000.into())
+    );
+    assert_eq!(set["markets"].as_array().map(Vec::len), Some(1));
+    assert_eq!(set["markets"][0]["spellings"][1], "XFOO/USD");
+    assert_eq!(
+        (&set["state"], &set["routes"]),
+        (&"on demand".into(), &Value::Array(Vec::new()))
+    );
+    assert_eq!(set["tick"], made["tick"], "what is not given stays");
+
+    let named = run(
+        dir.path(),
+        &typed("symbols alias foo-usd foocoin --until 2099-06-30"),
+    )
+    .expect("names");
+    assert!(named.contains("FOOCOIN (until 2099-06-30)"), "{named}");
+    assert_eq!(
+        run_json(dir.path(), &["symbols", "show", "foocoin"])["symbol"],
+        "FOO-USD"
+    );
+    run(dir.path(), &typed("symbols alias FOO-USD FOOCOIN --end")).expect("ends");
+    let error = run(dir.path(), &["symbols", "show", "foocoin"]).expect_err("ended");
+    assert!(format!("{error:#}").contains("symbols list"), "{error:#}");
+
+    let retired = run_json(dir.path(), &typed("symbols retire FOO-USD"));
+    assert_eq!(
+        (&retired["state"], &retired["id"]),
+        (&"retired".into(), &made["id"])
+    );
+    let listed = |words: &[&str]| run(dir.path(), words).expect("lists").contains("FOO-USD");
+    assert!(!listed(&["symbols", "list"]) && listed(&["symbols", "list", "--all"]));
+    assert_eq!(run_json(dir.path(), &["symbols", "check"])["retired"], 1);
+    run(dir.path(), &typed("symbols retire FOO-USD --undo")).expect("is offered again");
+    assert!(listed(&["symbols", "list"]));
+}
+
+#[test]
+fn a_change_that_makes_no_table_is_refused_by_field_and_nothing_is_written() {
+    let dir = with_accounts();
+    run(dir.path(), &typed(ADD_FOO)).expect("adds");
+    let before = run_json(dir.path(), &["symbols", "list", "--all"]);
+    let market = "--market kraken=B/USD --market coinbase=B-USD";
+    for (line, hint) in [
+        (ADD_FOO.to_owned(), "symbols set FOO-USD"),
+        (
+            format!("symbols add BAR-USD --tick 0.0001 --exponent -2 {market}"),
+            "symbol BAR-USD, tick: `0.0001` is not a price step of at least 10^-2",
+        ),
+        (
+            format!("symbols add BAR-USD --tick 1 --exponent -8 --route NOPE-USD {market}"),
+            "symbol BAR-USD, routes: NOPE-USD is no symbol",
+        ),
+        (
+            format!("symbols add BAR-USD --tick 1 --exponent -8 --route BTC-USDT {market}"),
+            "BTC-USDT does not lead to BAR-USD",
+        ),
+        (
+            "symbols add BAR-USD --tick 1 --exponent -8 --market kraken=BTC/USD --market coinbase=B-USD"
+                .to_owned(),
+            "markets: BTC/USD of kraken is already a market of BTC-USD",
+        ),
+        (
+            format!("symbols add BAR-USD --tick 1 --exponent -8 --alias BTC {market}"),
+            "BTC is an alias of BTC-USD",
+        ),
+        (
+            format!("symbols add BAR-USD --tick 1 --exponent -8 --alias ETH-USD {market}"),
+            "aliases: ETH-USD already means ETH-USD",
+        ),
+        (
+            "symbols add BAR-USD --tick 1 --exponent -8 --market kraken=B/USD".to_owned(),
+            "2 venues are needed and 1 can vote; add --market",
+        ),
+        (
+            format!("symbols add BAR --tick 1 --exponent -8 {market}"),
+            "give --base",
+        ),
+        ("symbols set FOO-USD --hard-age-ms 10".to_owned(), "hard_age_ms"),
+        (
+            "symbols set FOO-USD --min-sources 9".to_owned(),
+            "9 venues are needed and 2 can vote",
+        ),
+        (
+            "symbols set FOO-USD --no-market gate".to_owned(),
+            "no market at gate",
+        ),
+        ("symbols set FOO-USD".to_owned(), "nothing to set"),
+        ("symbols set NOPE-USD --tick 1".to_owned(), "symbols list"),
+        (
+            "symbols alias FOO-USD BTC".to_owned(),
+            "symbols alias BTC-USD BTC --end",
+        ),
+        ("symbols alias FOO-USD NOPE --end".to_owned(), "no alias NOPE"),
+        (
+            "symbols retire USDT-USD".to_owned(),
+            "routes: USDT-USD is retired",
+        ),
+        ("symbols show NOPE-USD".to_owned(), "symbols list"),
+    ] {
+        let error = run(dir.path(), &typed(&line)).expect_err(hint);
+        assert!(format!("{error:#}").contains(hint), "{line}: {error:#}");
+        assert_eq!(exit_code(&error), 1, "{line}");
+    }
+    assert_eq!(run_json(dir.path(), &["symbols", "list", "--all"]), before);
+}
+
+#[test]
+fn a_mistyped_symbol_is_wrong_usage_and_says_what_would_be_right() {
+    let dir = with_accounts();
+    for (line, hint) in [
+        ("symbols show A-NAME-THAT-IS-TOO-LONG", "BTC-USD"),
+        ("symbols add FOO-USD --tick 1", "--exponent"),
+        (
+            "symbols add FOO-USD --tick 1 --exponent -8 --market mtgox=A",
+            "known: coinbase",
+        ),
+        (
+            "symbols add FOO-USD --tick 1 --exponent -8 --market kraken",
+            "venue=spelling",
+        ),
+        (
+            "symbols add FOO-USD --tick 1 --exponent -8 --alias F@2027",
+            "2027-12-31",
+        ),
+        ("symbols set FOO-USD --no-market mtgox", "known: coinbase"),
+        ("symbols set FOO-USD --stream --demand", "cannot be used with"),
+        ("symbols alias FOO-USD F --until yesterday", "2027-12-31"),
+        (
+            "symbols alias FOO-USD F --until 2027-12-31 --end",
+            "cannot be used with",
+        ),
+        ("symbols", "add"),
+    ] {
+        let error = run(dir.path(), &typed(line)).expect_err(hint);
+        assert_eq!(exit_code(&error), 2, "{line}: {error:#}");
+        assert!(error.to_string().contains(hint), "{line}: {error}");
+    }
+}
+
+#[test]
+fn rows_spoilt_by_hand_are_found_by_the_check_and_can_be_put_right() {
+    let dir = with_accounts();
+    run(dir.path(), &typed(ADD_FOO)).expect("adds");
+    let sql = rusqlite::Connection::open(dir.path().join(LEDGER_FILE)).expect("opens");
+    sql.execute(
+        "UPDATE symbols SET routes = 'NOPE-USD' WHERE name = 'FOO-USD'",
+        [],
+    )
+    .expect("good by itself");
+    let error = run(dir.path(), &["symbols", "check"]).expect_err("no table");
+    assert!(
+        format!("{error:#}").contains("symbol FOO-USD, routes: NOPE-USD is no symbol"),
+        "{error:#}"
+    );
+    assert_eq!(
+        run_json(dir.path(), &["symbols", "show", "foo"])["symbol"],
+        "FOO-USD"
+    );
+    run(dir.path(), &typed("symbols set FOO-USD --route USDT-USD")).expect("puts it right");
+    run(dir.path(), &["symbols", "check"]).expect("a table again");
 }

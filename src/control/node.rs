@@ -90,7 +90,15 @@ impl Node {
         shared
             .month_end_ns
             .store(calendar::month_end_ns(now_ns), Ordering::Relaxed);
-        let shards = Shards::start(config.udp, &ops.shards, &driver, &prices, &keys.table(), &shared)?;
+        let shards = Shards::start(
+            config.udp,
+            &ops.shards,
+            &driver,
+            &prices,
+            &keys.table(),
+            ops.misses.as_ref(),
+            &shared,
+        )?;
         describe(&shards, &ops);
         let web = Web::start(&config, &ops, &prices, &keys.table(), &shared)?;
         let meters = shards
@@ -279,6 +287,8 @@ fn board(
             .collect(),
         web: cpus.iter().map(|_| Arc::default()).collect(),
         prices: Arc::clone(&prices[0]),
+        // A recording has only what was recorded: there is nothing to fetch.
+        misses: None,
         market: MarketFacts::new(MarketKind::Replay, &format!("replay:{}", recording.name())),
         ledger: LedgerFacts::new("sqlite"),
         keys: KeysFacts::default(),

@@ -19,6 +19,7 @@ use self::verdict::Finding;
 use crate::lpo::http::json::Json;
 use crate::shard::web::{OpsPage, OpsPages, WebCounters};
 use crate::tables::counters::ShardCounters;
+use crate::tables::misses::MissBoard;
 use crate::tables::prices::PriceCopy;
 
 /// The board.
@@ -32,6 +33,8 @@ pub struct Ops {
     pub web: Vec<Arc<WebCounters>>,
     /// Any copy of the prices, to count symbols by status.
     pub prices: PriceCopy,
+    /// Where cores ask for prices that they miss; `None` if nobody fetches any.
+    pub misses: Option<Arc<MissBoard>>,
     /// The market.
     pub market: MarketFacts,
     /// The ledger.

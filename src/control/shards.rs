@@ -16,6 +16,7 @@ use crate::shard::socket::{Granted, Steering, bind_group};
 use crate::shard::{self, ShardParts, ShardShared};
 use crate::tables::keys::KeyTable;
 use crate::tables::meter::{Meter, MeterPages};
+use crate::tables::misses::MissBoard;
 use crate::tables::prices::PriceCopy;
 
 /// Longest time the shards may take to start.
@@ -75,6 +76,7 @@ impl Shards {
         driver: &Chosen,
         prices: &[PriceCopy],
         keys: &Arc<ArcSwap<KeyTable>>,
+        misses: Option<&Arc<MissBoard>>,
         shared: &Arc<ShardShared>,
     ) -> anyhow::Result<Self> {
         let (sockets, address, steering) = bind_group(address, facts.len()).with_context(|| {
@@ -93,6 +95,7 @@ impl Shards {
                 socket,
                 prices: Arc::clone(prices),
                 keys: Arc::clone(keys),
+                misses: misses.cloned(),
                 meter,
                 counters: Arc::clone(&facts.counters),
                 shared: Arc::clone(shared),

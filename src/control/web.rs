@@ -59,6 +59,7 @@ impl Web {
                 listener,
                 prices: Arc::clone(prices),
                 keys: Arc::clone(keys),
+                misses: ops.misses.clone(),
                 meter,
                 source: Arc::clone(&ops.market.source),
                 counters: Arc::clone(&ops.web[index]),

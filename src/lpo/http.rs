@@ -14,6 +14,7 @@ mod price;
 pub mod problem;
 pub mod query;
 mod symbols;
+mod waiting;
 
 use bytes::Bytes;
 use http::header::{ALLOW, AUTHORIZATION, CACHE_CONTROL, CONTENT_TYPE};
@@ -23,8 +24,9 @@ use trinity_protocol::{ApiKey, Code, KeyId, MacKeys};
 use self::json::Json;
 use self::price::{PRICE_BYTES, Quoted, write_latency};
 use self::problem::Problem;
-use self::query::{BatchQuery, Misunderstood, PriceQuery, carries_key, clip};
+use self::query::{BatchQuery, Misunderstood, PriceQuery, Question, carries_key, clip};
 pub use self::symbols::Directory;
+pub use self::waiting::{Misses, Waiting};
 use crate::tables::keys::{KeyEntry, KeyTable};
 use crate::tables::limiter::{Allowance, Exceeded};
 use crate::tables::meter::{Meter, Protocol};
@@ -46,6 +48,8 @@ pub struct Answerer<'a> {
     pub clock: &'a dyn Fn() -> u64,
     /// Milliseconds to the end of the UTC month.
     pub month_left_ms: u32,
+    /// Where questions may wait for prices that are missed; `None` where nobody fetches any.
+    pub misses: Option<Misses<'a>>,
 }
 
 /// A request without its body.
@@ -70,6 +74,9 @@ pub enum Step {
     Answered(Answer),
     /// The key is proven: read the body, then [`Answerer::finish`] or [`Answerer::give_up`].
     Body(Proven),
+    /// A price is being fetched: [`Answerer::wait_is_over`] tells when to call
+    /// [`Answerer::answer_waited`].
+    Wait(Box<Waiting>),
 }
 
 /// A response and what the worker counts of it.
@@ -130,45 +137,20 @@ impl<'a> Answerer<'a> {
         }
     }
 
-    /// Answers a request whose body has come.
-    pub fn finish(&mut self, proven: Proven, body: &[u8]) -> Answer {
+    /// Answers a request whose body has come; `Err` is one that waits, as in [`Step::Wait`].
+    pub fn finish(&mut self, proven: Proven, body: &[u8]) -> Result<Answer, Box<Waiting>> {
         let now_ns = (self.clock)();
         let arrived_ns = proven.arrived_ns;
         // The key may have been revoked while its body trickled in.
         let Some(key) = self.keys.find(proven.key_id).filter(|key| key.is_usable(now_ns)) else {
-            return self.strange(arrived_ns, Problem::RefusedKey, REFUSED);
+            return Ok(self.strange(arrived_ns, Problem::RefusedKey, REFUSED));
         };
-        let batch = match BatchQuery::parse(body) {
-            Ok(batch) => batch,
+        match BatchQuery::parse(body) {
+            Ok(batch) => self.take(key, arrived_ns, batch.into()),
             Err(Misunderstood { problem, detail }) => {
-                return self.refuse(key, arrived_ns, problem, &detail, None);
-            }
-        };
-        let allowance = match self.admit(key, arrived_ns, now_ns) {
-            Ok(allowance) => allowance,
-            Err(refusal) => return *refusal,
-        };
-        let mut quotes: Vec<Quoted<'_>> = Vec::with_capacity(batch.assets.len());
-        for asset in &batch.assets {
-            let quoted = Quoted::look_up(asset, self.prices, batch.max_age_ms, now_ns);
-            if !quotes.iter().any(|other| other.is_same_asset(&quoted)) {
-                quotes.push(quoted);
+                Ok(self.refuse(key, arrived_ns, problem, &detail, None))
             }
         }
-        let mut json = Json::with_capacity(128 + quotes.len() * PRICE_BYTES);
-        json.open_object().key("count").integer(quotes.len() as u64);
-        json.key("prices").open_array();
-        for quoted in &quotes {
-            json.open_object();
-            quoted.write(&mut json, self.source);
-            write_latency(&mut json, self.since(arrived_ns));
-            json.close_object();
-        }
-        json.close_array();
-        write_latency(&mut json, self.since(arrived_ns));
-        json.close_object();
-        let response = json_response(json.finish().into(), "no-store");
-        self.charge(key, arrived_ns, allowance, &quotes, response)
     }
 
     /// Answers a request whose body will not be waited for: too long, or too slow.
@@ -191,26 +173,62 @@ impl<'a> Answerer<'a> {
                 return Step::Answered(self.refuse(key, arrived_ns, problem, &detail, None));
             }
         };
+        match self.take(key, arrived_ns, query.into()) {
+            Ok(answer) => Step::Answered(answer),
+            Err(waiting) => Step::Wait(waiting),
+        }
+    }
+
+    /// Answers a granted question with the prices of now, and charges for it.
+    fn give(
+        &mut self,
+        key: &KeyEntry,
+        arrived_ns: u64,
+        allowance: Allowance,
+        question: &Question<'_>,
+    ) -> Answer {
         let now_ns = (self.clock)();
-        let allowance = match self.admit(key, arrived_ns, now_ns) {
-            Ok(allowance) => allowance,
-            Err(refusal) => return Step::Answered(*refusal),
+        let mut quotes: Vec<Quoted<'_>> = Vec::with_capacity(question.assets.len());
+        for asset in &question.assets {
+            let quoted = Quoted::look_up(asset, self.prices, question.max_age_ms, now_ns);
+            if !quotes.iter().any(|other| other.is_same_asset(&quoted)) {
+                quotes.push(quoted);
+            }
+        }
+        let response = match quotes.as_slice() {
+            _ if question.is_batch => self.list(&quotes, arrived_ns),
+            [quoted] if quoted.symbol.is_some() => self.single(quoted, arrived_ns),
+            quotes => Problem::UnknownAsset.response(&format!(
+                "There is no asset {:?} here; GET /symbols lists those there are.",
+                clip(quotes.first().map_or("", |quoted| quoted.asset))
+            )),
         };
-        let quoted = Quoted::look_up(&query.asset, self.prices, query.max_age_ms, now_ns);
-        let response = if quoted.symbol.is_some() {
-            let mut json = Json::with_capacity(PRICE_BYTES);
+        self.charge(key, arrived_ns, allowance, &quotes, response)
+    }
+
+    fn single(&self, quoted: &Quoted<'_>, arrived_ns: u64) -> Response<Bytes> {
+        let mut json = Json::with_capacity(PRICE_BYTES);
+        json.open_object();
+        quoted.write(&mut json, self.source);
+        write_latency(&mut json, self.since(arrived_ns));
+        json.close_object();
+        json_response(json.finish().into(), "no-store")
+    }
+
+    fn list(&self, quotes: &[Quoted<'_>], arrived_ns: u64) -> Response<Bytes> {
+        let mut json = Json::with_capacity(128 + quotes.len() * PRICE_BYTES);
+        json.open_object().key("count").integer(quotes.len() as u64);
+        json.key("prices").open_array();
+        for quoted in quotes {
             json.open_object();
             quoted.write(&mut json, self.source);
             write_latency(&mut json, self.since(arrived_ns));
             json.close_object();
-            json_response(json.finish().into(), "no-store")
-        } else {
-            Problem::UnknownAsset.response(&format!(
-                "There is no asset {:?} here; GET /symbols lists those there are.",
-                clip(&query.asset)
-            ))
-        };
-        Step::Answered(self.charge(key, arrived_ns, allowance, &[quoted], response))
+        }
+        json.close_array();
+        write_latency(&mut json, self.since(arrived_ns));
+        json.close_object();
+        json_response(json.finish().into(), "no-store")
     }
 
     /// Finds the key that a request proves, in this order: the cheap checks, then the hashes.
@@ -243,19 +261,9 @@ impl<'a> Answerer<'a> {
     /// Takes one request from the key's allowance, or tells why not.
     fn admit(&mut self, key: &KeyEntry, arrived_ns: u64, now_ns: u64) -> Result<Allowance, Box<Answer>> {
         // An answer that cannot be counted must not be given.
-        if !self.meter.has_room(1) {
+        if !self.meter.has_room(1 + self.kept_rows()) {
             let detail = "The service sheds load; try again in a second.";
-            let told = Allowance {
-                remaining: key.state.peek(&key.limits, now_ns, self.month_left_ms).remaining,
-                refill_ms: 1_000,
-            };
-            return Err(Box::new(self.refuse(
-                key,
-                arrived_ns,
-                Problem::Overloaded,
-                detail,
-                Some(told),
-            )));
+            return Err(Box::new(self.shed(key, arrived_ns, now_ns, detail)));
         }
         let (problem, told, detail) = match key.state.acquire(&key.limits, now_ns, self.month_left_ms) {
             Ok(allowance) => return Ok(allowance),
@@ -277,6 +285,15 @@ impl<'a> Answerer<'a> {
             detail,
             Some(told),
         )))
+    }
+
+    /// Refuses a proven key what cannot be done now.
+    fn shed(&mut self, key: &KeyEntry, arrived_ns: u64, now_ns: u64, detail: &str) -> Answer {
+        let told = Allowance {
+            remaining: key.state.peek(&key.limits, now_ns, self.month_left_ms).remaining,
+            refill_ms: 1_000,
+        };
+        self.refuse(key, arrived_ns, Problem::Overloaded, detail, Some(told))
     }
 
     /// Counts an answered question and finishes its answer.
@@ -323,9 +340,15 @@ impl<'a> Answerer<'a> {
     fn metered(&mut self, key: &KeyEntry, arrived_ns: u64, code: Code, response: Response<Bytes>) -> Answer {
         let now_ns = (self.clock)();
         let latency_ns = now_ns.saturating_sub(arrived_ns);
-        let row = self
-            .meter
-            .request(key.key_id, seconds(now_ns), Protocol::Http, code);
+        // An answer has its row: there was room when it was granted, or one was kept for it. A
+        // refusal must not take one that is kept.
+        let counts = code == Code::Ok || self.meter.has_room(1 + self.kept_rows());
+        let row = counts
+            .then(|| {
+                self.meter
+                    .request(key.key_id, seconds(now_ns), Protocol::Http, code)
+            })
+            .flatten();
         if let Some(row) = row {
             self.meter.latency(row, latency_ns);
         }

@@ -3,11 +3,16 @@
 //! The order of the checks is that of SPEC.md, section "Processing order": what costs
 //! nothing comes first, and nothing is said to a sender that has not proven its key beyond
 //! an unsigned, rate-limited error.
+//!
+//! A request whose price is missed may have to wait (see [`crate::tables::misses`]): it has then
+//! passed every check and is counted by the limits and the retry window, but not yet as usage.
+//! Whoever keeps it comes back with [`Answerer::answer_waited`], and then it is billed.
 
 use trinity_protocol::reply::{reply_entries_mut, seal_reply};
 use trinity_protocol::request::peek_request_id;
 use trinity_protocol::{
-    CLOCK_WINDOW_NS, Code, Kind, MAX_DATAGRAM, MacKey, PriceStatus, ReplyHead, RequestId, RequestView,
+    CLOCK_WINDOW_NS, Code, Kind, MAX_DATAGRAM, MAX_ENTRIES, MacKey, PriceEntry, PriceStatus, ReplyHead,
+    RequestId, RequestView,
 };
 
 use crate::limits::{SESSION_IDLE_NS, UNSIGNED_ERRORS_BURST, UNSIGNED_ERRORS_PER_SECOND};
@@ -15,7 +20,8 @@ use crate::tables::counters::ShardCounters;
 use crate::tables::keys::{KeyEntry, KeyTable};
 use crate::tables::limiter::{Allowance, Exceeded, KeyState, Limits};
 use crate::tables::meter::{Meter, Protocol, RowIndex};
-use crate::tables::prices::PriceTable;
+use crate::tables::misses::{Arrival, Awaited, MissBoard, Want, is_missed, sum_up};
+use crate::tables::prices::{PriceTable, SymbolIndex};
 use crate::tables::window::{Sighting, Windows};
 
 /// What one shard answers from.
@@ -37,6 +43,40 @@ pub struct Answerer<'a> {
     pub now_ns: u64,
     /// Milliseconds to the end of the UTC month, for QUOTA's refill time.
     pub month_left_ms: u32,
+    /// Where requests may wait for prices that are missed; `None` where nobody fetches any.
+    pub misses: Option<Misses<'a>>,
+}
+
+/// What it takes to let a request wait.
+#[derive(Debug)]
+pub struct Misses<'a> {
+    /// Where missed symbols are asked for.
+    pub board: &'a MissBoard,
+    /// Requests that wait already: each of them has a usage row kept for it.
+    pub waiting: usize,
+    /// Requests that may wait at once.
+    pub room: usize,
+    /// What the request waits for, after [`Reaction::Wait`].
+    pub awaited: &'a mut AwaitedList,
+}
+
+/// What one request waits for.
+#[derive(Clone, Copy, Debug)]
+pub struct AwaitedList {
+    list: [Option<Awaited>; MAX_ENTRIES],
+    len: usize,
+}
+
+/// What is to be done about a datagram.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Reaction {
+    /// Nothing.
+    Silence,
+    /// The reply was written: send it.
+    Reply(Answer),
+    /// Keep the datagram until what is in [`Misses::awaited`] has arrived or may not be waited
+    /// for any longer, then call [`Answerer::answer_waited`]. Nothing is to be sent yet.
+    Wait,
 }
 
 /// Limits the errors that a shard sends to senders who have proven nothing.
@@ -53,6 +93,44 @@ pub struct Answer {
     pub len: usize,
     /// Where its latency is to be added once it is sent.
     pub row: Option<RowIndex>,
+}
+
+impl AwaitedList {
+    /// Nothing.
+    pub const EMPTY: Self = Self {
+        list: [None; MAX_ENTRIES],
+        len: 0,
+    };
+
+    /// How it stands with all of it.
+    pub fn arrival(&self, board: &MissBoard, prices: &PriceTable, now_ns: u64) -> Arrival {
+        let awaited = self.list[..self.len].iter().flatten();
+        sum_up(awaited.map(|awaited| board.arrival(*awaited, prices, now_ns)))
+    }
+
+    /// Adds one; a datagram has no more than there is room for.
+    pub(crate) fn push(&mut self, awaited: Awaited) {
+        if let Some(place) = self.list.get_mut(self.len) {
+            *place = Some(awaited);
+            self.len += 1;
+        }
+    }
+}
+
+impl Reaction {
+    /// The reply, if one was written.
+    pub const fn reply(self) -> Option<Answer> {
+        match self {
+            Self::Reply(answer) => Some(answer),
+            Self::Silence | Self::Wait => None,
+        }
+    }
+}
+
+impl From<Option<Answer>> for Reaction {
+    fn from(answer: Option<Answer>) -> Self {
+        answer.map_or(Self::Silence, Self::Reply)
+    }
 }
 
 impl Default for UnsignedBudget {
@@ -76,29 +154,68 @@ impl UnsignedBudget {
 }
 
 impl Answerer<'_> {
-    /// Answers one datagram into `reply`; `None` is silence. A reply is never longer than
-    /// its request.
+    /// Answers one datagram into `reply`, or says that it has to wait. A reply is never longer
+    /// than its request.
     #[inline]
-    pub fn answer(&mut self, datagram: &[u8], reply: &mut [u8; MAX_DATAGRAM]) -> Option<Answer> {
+    pub fn answer(&mut self, datagram: &[u8], reply: &mut [u8; MAX_DATAGRAM]) -> Reaction {
         let request = match RequestView::parse(datagram) {
             Ok(request) => request,
             Err(refusal) => {
                 self.counters.refused(refusal);
-                return self.unsigned(refusal.code()?, peek_request_id(datagram), reply);
+                let code = refusal.code();
+                let answer = code.and_then(|code| self.unsigned(code, peek_request_id(datagram), reply));
+                return answer.into();
             }
         };
         if request.kind() == Kind::Ping {
             self.counters.pings.add(1);
             let head = self.head(Code::Ok, UNTOLD, request.request_id());
-            return Some(self.seal(reply, Kind::PingReply, 0, head, None));
+            return Reaction::Reply(self.seal(reply, Kind::PingReply, 0, head, None));
         }
         let keys = self.keys;
         match keys.find(request.key_id()) {
             Some(key) if key.is_usable(self.now_ns) && request.verify(&key.request) => {
-                Some(self.answer_proven(key, &request, reply))
+                match self.answer_proven(key, &request, reply) {
+                    Some(answer) => Reaction::Reply(answer),
+                    None => Reaction::Wait,
+                }
             }
-            _ => self.unsigned(Code::Unauthenticated, request.request_id(), reply),
+            _ => self
+                .unsigned(Code::Unauthenticated, request.request_id(), reply)
+                .into(),
         }
+    }
+
+    /// Answers a request that waited since `arrived_ns`, with the prices of now whatever they
+    /// are, and bills it to the second in which it came. `None` is silence: its key was revoked
+    /// meanwhile, and unsigned errors are limited.
+    pub fn answer_waited(
+        &mut self,
+        datagram: &[u8],
+        arrived_ns: u64,
+        reply: &mut [u8; MAX_DATAGRAM],
+    ) -> Option<Answer> {
+        let request = RequestView::parse(datagram).ok()?;
+        let (id, keys) = (request.request_id(), self.keys);
+        // Its tag was checked when it came.
+        let Some(key) = keys
+            .find(request.key_id())
+            .filter(|key| key.is_usable(self.now_ns))
+        else {
+            return self.unsigned(Code::Unauthenticated, id, reply);
+        };
+        let second = seconds(arrived_ns);
+        let symbols = self.write_prices(&request, reply);
+        self.bill(key, request.entries().len(), &symbols, second, reply);
+        // A row was kept for it.
+        let row = self.meter.request(key.key_id, second, Protocol::Udp, Code::Ok);
+        let left = key.state.peek(&key.limits, self.now_ns, self.month_left_ms);
+        let head = self.head(Code::Ok, left, id);
+        let count = request.entries().len();
+        Some(Answer {
+            row,
+            ..self.seal(reply, Kind::PriceReply, count, head, Some(&key.reply))
+        })
     }
 
     fn answer_proven(
@@ -106,84 +223,148 @@ impl Answerer<'_> {
         key: &KeyEntry,
         request: &RequestView<'_>,
         reply: &mut [u8; MAX_DATAGRAM],
-    ) -> Answer {
+    ) -> Option<Answer> {
         let (now_ns, month_left_ms) = (self.now_ns, self.month_left_ms);
         let left = |key: &KeyEntry| key.state.peek(&key.limits, now_ns, month_left_ms);
         if request.clock_ns().abs_diff(self.now_ns) > CLOCK_WINDOW_NS {
-            return self.refuse(key, Code::Clock, left(key), request, reply);
+            return Some(self.refuse(key, Code::Clock, left(key), request, reply));
         }
         if request.kind() != Kind::Price {
-            return self.refuse(key, Code::Forbidden, left(key), request, reply);
+            return Some(self.refuse(key, Code::Forbidden, left(key), request, reply));
         }
         let id = request.request_id();
         let slot = match self.windows.look(key.key_id, &key.state, id, self.now_ns) {
             Sighting::New(slot) => slot,
             Sighting::Repeat => {
                 self.counters.repeats.add(1);
-                self.write_prices(request, reply, None);
+                self.write_prices(request, reply);
                 let head = self.head(Code::Ok, left(key), id);
-                return self.seal(
-                    reply,
-                    Kind::PriceReply,
-                    request.entries().len(),
-                    head,
-                    Some(&key.reply),
-                );
+                let count = request.entries().len();
+                return Some(self.seal(reply, Kind::PriceReply, count, head, Some(&key.reply)));
             }
             Sighting::Spent | Sighting::Behind => {
-                return self.refuse(key, Code::Replay, left(key), request, reply);
+                return Some(self.refuse(key, Code::Replay, left(key), request, reply));
             }
             Sighting::TooManySessions => {
                 let told = Allowance {
                     remaining: 0,
                     refill_ms: (SESSION_IDLE_NS / 1_000_000) as u32,
                 };
-                return self.refuse(key, Code::RateLimited, told, request, reply);
+                return Some(self.refuse(key, Code::RateLimited, told, request, reply));
             }
         };
         // An answer that cannot be counted must not be given.
-        if !self.meter.has_room(1) {
-            return self.refuse(key, Code::Overloaded, left(key), request, reply);
+        if !self.meter.has_room(1 + self.kept_rows()) || self.cannot_wait(request) {
+            return Some(self.refuse(key, Code::Overloaded, left(key), request, reply));
         }
         match key.state.acquire(&key.limits, self.now_ns, self.month_left_ms) {
             Ok(allowance) => {
                 self.windows.count(slot, id.counter);
-                self.write_prices(request, reply, Some(key));
-                let row = self
-                    .meter
-                    .request(key.key_id, self.second(), Protocol::Udp, Code::Ok);
-                let head = self.head(Code::Ok, allowance, id);
                 let count = request.entries().len();
-                Answer {
+                let symbols = self.write_prices(request, reply);
+                if self.misses.is_some() && self.must_wait(request, &symbols, reply) {
+                    return None;
+                }
+                let second = seconds(self.now_ns);
+                self.bill(key, count, &symbols, second, reply);
+                let row = self.meter.request(key.key_id, second, Protocol::Udp, Code::Ok);
+                let head = self.head(Code::Ok, allowance, id);
+                Some(Answer {
                     row,
                     ..self.seal(reply, Kind::PriceReply, count, head, Some(&key.reply))
-                }
+                })
             }
-            Err(Exceeded::Rate(told)) => self.refuse(key, Code::RateLimited, told, request, reply),
-            Err(Exceeded::Month(told)) => self.refuse(key, Code::Quota, told, request, reply),
+            Err(Exceeded::Rate(told)) => Some(self.refuse(key, Code::RateLimited, told, request, reply)),
+            Err(Exceeded::Month(told)) => Some(self.refuse(key, Code::Quota, told, request, reply)),
         }
     }
 
-    /// Writes the entries in place; counts them as usage of `billed` if the request is new.
-    fn write_prices(
+    /// Writes the entries in place; gives the symbols they are of.
+    #[inline]
+    fn write_prices(&self, request: &RequestView<'_>, reply: &mut [u8; MAX_DATAGRAM]) -> Symbols {
+        let asked = request.entries();
+        let mut symbols = [None; MAX_ENTRIES];
+        let places = reply_entries_mut(reply, asked.len()).iter_mut().zip(&mut symbols);
+        for (query, (entry, symbol)) in asked.iter().zip(places) {
+            (*symbol, *entry) = self
+                .prices
+                .entry(&query.symbol, query.max_age_ms.get(), self.now_ns);
+        }
+        symbols
+    }
+
+    /// Counts the entries of a new request, as they were written, as usage of its key.
+    #[inline]
+    fn bill(
+        &mut self,
+        key: &KeyEntry,
+        count: usize,
+        symbols: &Symbols,
+        second: u32,
+        reply: &mut [u8; MAX_DATAGRAM],
+    ) {
+        for (entry, symbol) in reply_entries_mut(reply, count).iter().zip(symbols) {
+            self.meter.symbol(key.key_id, *symbol, second, status(entry));
+        }
+    }
+
+    /// Whether a granted request has to wait for one of the prices that were written: then
+    /// [`Misses::awaited`] is filled.
+    fn must_wait(
         &mut self,
         request: &RequestView<'_>,
+        symbols: &Symbols,
         reply: &mut [u8; MAX_DATAGRAM],
-        billed: Option<&KeyEntry>,
-    ) {
+    ) -> bool {
+        let Some(misses) = &mut self.misses else {
+            return false;
+        };
+        misses.awaited.len = 0;
+        let mut overflows = false;
         let asked = request.entries();
-        let second = self.second();
-        for (query, slot) in asked.iter().zip(reply_entries_mut(reply, asked.len())) {
+        let written = reply_entries_mut(reply, asked.len()).iter().zip(symbols);
+        for (query, (entry, symbol)) in asked.iter().zip(written) {
+            let Some(symbol) = symbol.filter(|_| is_missed(status(entry))) else {
+                continue;
+            };
+            match misses.board.want(symbol, self.now_ns) {
+                Want::Joined(ticket) if misses.waiting < misses.room => misses.awaited.push(Awaited {
+                    ticket,
+                    max_age_ms: query.max_age_ms.get(),
+                }),
+                // Fetched it is, for those who come after.
+                Want::Joined(_) | Want::Full => overflows = true,
+                Want::Nothing => self.counters.misses.remembered.add(1),
+            }
+        }
+        self.counters.misses.overflow.add(overflows.into());
+        misses.awaited.len > 0
+    }
+
+    /// Whether a request misses a price of which nothing can be said, while no more requests may
+    /// wait: it is shed before it is charged. One that misses only fresh prices is answered
+    /// with those there are.
+    fn cannot_wait(&self, request: &RequestView<'_>) -> bool {
+        let Some(misses) = self.misses.as_ref().filter(|m| m.waiting >= m.room) else {
+            return false;
+        };
+        let without = request.entries().iter().any(|query| {
             let (symbol, entry) = self
                 .prices
                 .entry(&query.symbol, query.max_age_ms.get(), self.now_ns);
-            *slot = entry;
-            if let Some(key) = billed {
-                let status = PriceStatus::from_wire(entry.status).unwrap_or(PriceStatus::NoPrice);
-                self.meter.symbol(key.key_id, symbol, second, status);
-            }
+            // What is known to come to nothing is not waited for, room or no room.
+            symbol.is_some_and(|symbol| misses.board.may_come(symbol, self.now_ns))
+                && status(&entry) == PriceStatus::NoPrice
+        });
+        if without {
+            self.counters.misses.overflow.add(1);
         }
-        self.counters.entries.add(asked.len() as u64);
+        without
+    }
+
+    /// Rows of the meter that are kept for requests that wait.
+    fn kept_rows(&self) -> usize {
+        self.misses.as_ref().map_or(0, |misses| misses.waiting)
     }
 
     /// A signed error, metered under its code but never billed.
@@ -195,7 +376,12 @@ impl Answerer<'_> {
         request: &RequestView<'_>,
         reply: &mut [u8; MAX_DATAGRAM],
     ) -> Answer {
-        let row = self.meter.request(key.key_id, self.second(), Protocol::Udp, code);
+        let row = if self.meter.has_room(1 + self.kept_rows()) {
+            let second = seconds(self.now_ns);
+            self.meter.request(key.key_id, second, Protocol::Udp, code)
+        } else {
+            None
+        };
         let head = self.head(code, told, request.request_id());
         Answer {
             row,
@@ -236,10 +422,17 @@ impl Answerer<'_> {
             row: None,
         }
     }
+}
 
-    const fn second(&self) -> u32 {
-        (self.now_ns / 1_000_000_000) as u32
-    }
+/// The symbols that a request's entries are of.
+type Symbols = [Option<SymbolIndex>; MAX_ENTRIES];
+
+fn status(entry: &PriceEntry) -> PriceStatus {
+    PriceStatus::from_wire(entry.status).unwrap_or(PriceStatus::NoPrice)
+}
+
+const fn seconds(now_ns: u64) -> u32 {
+    (now_ns / 1_000_000_000) as u32
 }
 
 /// What a reply says of limits where no key is proven.
@@ -324,8 +517,9 @@ mod tests {
                 unsigned: &self.unsigned,
                 now_ns,
                 month_left_ms: 1_000,
+                misses: None,
             };
-            let answer = answerer.answer(datagram, &mut reply)?;
+            let answer = answerer.answer(datagram, &mut reply).reply()?;
             assert!(
                 answer.len <= datagram.len(),
                 "a reply is never longer than its request"

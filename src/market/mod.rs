@@ -4,6 +4,7 @@ mod admit;
 pub mod aggregate;
 mod convert;
 pub mod decimal;
+pub mod decode;
 pub mod engine;
 mod evaluate;
 pub mod explain;

@@ -210,7 +210,7 @@ pub fn end_of_day(date: &str) -> Result<u64, String> {
     // The ledger's numbers are signed, so it ends with the year 2261 here already.
     u64::try_from(midnight.timestamp().as_nanosecond())
         .ok()
-        .filter(|end| *end <= i64::MAX as u64)
+        .filter(|end| i64::try_from(*end).is_ok())
         .ok_or_else(|| format!("`{date}` is not between 1970 and 2261"))
 }
 

@@ -192,7 +192,7 @@ impl Line<'_> {
             match text.split_once('=') {
                 None if *text == "@demand" => streamed = false,
                 Some(("@peg", bps)) if bps.parse().is_ok_and(|bps: u32| bps > 0) => {
-                    peg_bps = bps.parse().ok()
+                    peg_bps = bps.parse().ok();
                 }
                 _ => return Err(self.error("markets", format!("`{text}` is neither @peg=BPS nor @demand"))),
             }

@@ -7,6 +7,7 @@
 //! once; only [`driver::Driver::park`] differs between drivers.
 
 pub mod driver;
+mod parked;
 pub mod socket;
 mod trains;
 pub mod web;
@@ -22,13 +23,15 @@ use socket2::Socket;
 use self::driver::epoll::EpollDriver;
 use self::driver::glommio::GlommioDriver;
 use self::driver::{Driver, DriverKind, cpus};
+use self::parked::Parked;
 use self::socket::{BatchSocket, Granted};
-use crate::clock;
-use crate::limits::{BATCH_MESSAGES, METER_CLOSE_MS, PARK_MS};
-use crate::lpo::udp::{Answerer, UnsignedBudget};
-use crate::tables::counters::ShardCounters;
+use crate::clock::{self, is_due};
+use crate::limits::{BATCH_MESSAGES, METER_CLOSE_MS, PARK_MS, PARK_WAITING_MS, PARKED_REQUESTS};
+use crate::lpo::udp::{Answerer, AwaitedList, Misses, Reaction, UnsignedBudget};
+use crate::tables::counters::{ShardCounters, Waited};
 use crate::tables::keys::KeyTable;
 use crate::tables::meter::{Meter, RowIndex};
+use crate::tables::misses::MissBoard;
 use crate::tables::prices::{PriceCopy, PriceTable};
 use crate::tables::window::Windows;
 
@@ -45,6 +48,8 @@ pub struct ShardParts {
     pub prices: PriceCopy,
     /// The keys; the control plane swaps new tables in.
     pub keys: Arc<ArcSwap<KeyTable>>,
+    /// Where it asks for prices that it misses; `None` if nobody fetches any.
+    pub misses: Option<Arc<MissBoard>>,
     /// Its usage meter.
     pub meter: Meter,
     /// What it tells of itself.
@@ -68,6 +73,18 @@ pub struct ShardShared {
 #[derive(Debug)]
 pub struct Shard {
     socket: BatchSocket,
+    desk: Desk,
+    parked: Parked,
+    rows: [Option<RowIndex>; BATCH_MESSAGES],
+    /// Of the last turn's batch, how many were let wait.
+    kept: usize,
+    sweep_due_ns: u64,
+    close_due_ns: u64,
+}
+
+/// What requests are answered from.
+#[derive(Debug)]
+struct Desk {
     prices: Cache<PriceCopy, Arc<PriceTable>>,
     keys: Cache<Arc<ArcSwap<KeyTable>>, Arc<KeyTable>>,
     windows: Windows,
@@ -75,9 +92,8 @@ pub struct Shard {
     counters: Arc<ShardCounters>,
     shared: Arc<ShardShared>,
     unsigned: UnsignedBudget,
-    rows: [Option<RowIndex>; BATCH_MESSAGES],
-    sweep_due_ns: u64,
-    close_due_ns: u64,
+    misses: Option<Arc<MissBoard>>,
+    awaited: AwaitedList,
 }
 
 /// How often a shard looks for idle sessions.
@@ -92,85 +108,152 @@ impl Shard {
     pub fn new(parts: ShardParts) -> Self {
         Self {
             socket: BatchSocket::new(parts.socket),
-            prices: Cache::new(parts.prices),
-            keys: Cache::new(parts.keys),
-            windows: Windows::new(parts.seed),
-            meter: parts.meter,
-            counters: parts.counters,
-            shared: parts.shared,
-            unsigned: UnsignedBudget::default(),
+            desk: Desk {
+                prices: Cache::new(parts.prices),
+                keys: Cache::new(parts.keys),
+                windows: Windows::new(parts.seed),
+                meter: parts.meter,
+                counters: parts.counters,
+                shared: parts.shared,
+                unsigned: UnsignedBudget::default(),
+                misses: parts.misses,
+                awaited: AwaitedList::EMPTY,
+            },
+            parked: Parked::new(),
             rows: [None; BATCH_MESSAGES],
+            kept: 0,
             sweep_due_ns: 0,
             close_due_ns: 0,
         }
     }
 
-    /// Receives a batch, answers it and sends the replies; tells how many datagrams came.
+    /// Receives a batch, answers it and sends the replies, and those to requests that waited
+    /// for long enough; tells how many datagrams came.
     ///
     /// `now_ns` is the turn's clock. The latency of the batch is counted by
     /// [`Shard::settle`] with the clock after it.
     pub fn turn(&mut self, now_ns: u64) -> usize {
         let received = self.socket.receive().unwrap_or_else(|_| {
-            self.counters.receive_errors.add(1);
+            self.desk.counters.receive_errors.add(1);
             0
         });
-        self.counters.heartbeat_ns.set(now_ns);
-        if received == 0 {
-            return 0;
+        self.desk.counters.heartbeat_ns.set(now_ns);
+        self.kept = 0;
+        if received > 0 {
+            self.answer_batch(received, now_ns);
         }
-        let month_end_ns = self.shared.month_end_ns.load(Ordering::Relaxed);
-        let mut answerer = Answerer {
-            prices: self.prices.load(),
-            keys: self.keys.load(),
-            windows: &mut self.windows,
-            meter: &mut self.meter,
-            counters: &self.counters,
-            unsigned: &self.unsigned,
-            now_ns,
-            month_left_ms: u32::try_from(month_end_ns.saturating_sub(now_ns) / 1_000_000).unwrap_or(u32::MAX),
-        };
+        if self.parked.look(now_ns) {
+            self.answer_parked(now_ns, false);
+        }
+        received
+    }
+
+    fn answer_batch(&mut self, received: usize, now_ns: u64) {
+        let waiting = self.parked.len();
+        let mut answerer = self.desk.answerer(now_ns, waiting);
         for index in 0..received {
+            self.rows[index] = None;
+            let peer = answerer.misses.as_ref().map(|_| self.socket.peer(index));
             let (datagram, reply) = self.socket.exchange(index);
-            let answer = answerer.answer(datagram, reply);
-            self.rows[index] = answer.and_then(|answer| answer.row);
-            if let Some(answer) = answer {
-                self.socket.queue(index, answer.len);
+            if peer.is_some_and(|peer| self.parked.holds(datagram, &peer)) {
+                // The answer that is on its way is this one's, too.
+                answerer.counters.repeats.add(1);
+                continue;
+            }
+            match answerer.answer(datagram, reply) {
+                Reaction::Silence => {}
+                Reaction::Reply(answer) => {
+                    self.rows[index] = answer.row;
+                    self.socket.queue(index, answer.len);
+                }
+                Reaction::Wait => {
+                    if let (Some(misses), Some(peer)) = (&mut answerer.misses, peer) {
+                        self.parked.park(datagram, peer, now_ns, misses.awaited);
+                        misses.waiting = self.parked.len();
+                        answerer.counters.misses.began(self.parked.len());
+                    }
+                }
             }
         }
-        let queued = self.socket.queued();
-        let failed = self.socket.send();
-        self.counters.batches.add(1);
-        self.counters.received.add(received as u64);
-        self.counters.sent.add((queued - failed) as u64);
-        self.counters.send_errors.add(failed as u64);
-        received
+        let kept = self.parked.len() - waiting;
+        self.kept = kept;
+        let counters = &self.desk.counters;
+        counters.batches.add(1);
+        counters.received.add(received as u64);
+        self.send();
+    }
+
+    /// Answers the parked requests whose wait is over, or all of them.
+    fn answer_parked(&mut self, now_ns: u64, all: bool) {
+        self.socket.clear();
+        let mut answerer = self.desk.answerer(now_ns, self.parked.len());
+        // From the end, so that the one which takes a freed place was looked at already.
+        for at in (0..self.parked.len()).rev() {
+            let Some(misses) = &mut answerer.misses else {
+                return;
+            };
+            let waiting = self.parked.get(at);
+            let over = waiting.is_over(misses.board, answerer.prices, now_ns);
+            let Some(why) = over.or(all.then_some(Waited::Stopped)) else {
+                continue;
+            };
+            let place = self.socket.recall(&waiting.peer).or_else(|| {
+                send(&mut self.socket, answerer.counters);
+                self.socket.clear();
+                self.socket.recall(&waiting.peer)
+            });
+            let Some(index) = place else { return };
+            let (_, reply) = self.socket.exchange(index);
+            let answer = answerer.answer_waited(waiting.datagram(), waiting.arrived_ns, reply);
+            if let Some(answer) = answer {
+                let latency_ns = now_ns.saturating_sub(waiting.arrived_ns);
+                if let Some(row) = answer.row {
+                    answerer.meter.latency(row, latency_ns);
+                }
+                answerer.counters.latency.record(latency_ns, 1);
+                self.socket.queue(index, answer.len);
+            }
+            self.parked.remove(at);
+            if let Some(misses) = &mut answerer.misses {
+                misses.waiting = self.parked.len();
+            }
+            answerer.counters.misses.ended(why, self.parked.len());
+        }
+        self.send();
+    }
+
+    fn send(&mut self) {
+        send(&mut self.socket, &self.desk.counters);
     }
 
     /// Counts the latency of the last turn's batch and runs the timers that are due.
     pub fn settle(&mut self, received: usize, began_ns: u64, now_ns: u64) {
+        let desk = &mut self.desk;
         if received > 0 {
             let latency_ns = now_ns.saturating_sub(began_ns);
             for row in self.rows[..received].iter_mut().filter_map(Option::take) {
-                self.meter.latency(row, latency_ns);
+                desk.meter.latency(row, latency_ns);
             }
-            self.counters.latency.record(latency_ns, received as u64);
+            // Those that wait are counted when they are answered.
+            let answered = received.saturating_sub(self.kept);
+            desk.counters.latency.record(latency_ns, answered as u64);
         }
         if is_due(self.sweep_due_ns, SWEEP_NS, now_ns) {
             self.sweep_due_ns = now_ns + SWEEP_NS;
-            self.windows.sweep(self.keys.load(), now_ns);
+            desk.windows.sweep(desk.keys.load(), now_ns);
             // An idle shard lets go of a table that was replaced, too.
-            self.prices.load();
-            self.counters.sessions.set(self.windows.len() as u64);
+            desk.prices.load();
+            desk.counters.sessions.set(desk.windows.len() as u64);
         }
         // A crowded page is handed over early: without room for it a request is not answered.
-        if !self.meter.has_room(BATCH_MESSAGES) {
-            self.meter.close();
+        if !desk.meter.has_room(BATCH_MESSAGES + self.parked.len()) {
+            desk.meter.close();
         }
         if is_due(self.close_due_ns, CLOSE_NS, now_ns) {
             self.close_due_ns = now_ns + CLOSE_NS;
-            self.meter.close();
+            desk.meter.close();
             if let Ok(drops) = self.socket.drops() {
-                self.counters.receive_drops.set(drops);
+                desk.counters.receive_drops.set(drops);
             }
         }
     }
@@ -178,22 +261,30 @@ impl Shard {
     /// Takes turns until told to stop, parking when nothing comes.
     pub async fn serve(&mut self, driver: &mut impl Driver) {
         let mut now_ns = clock::unix_nanos();
-        while !self.shared.stop.load(Ordering::Relaxed) {
+        while !self.desk.shared.stop.load(Ordering::Relaxed) {
             let received = self.turn(now_ns);
             let began_ns = now_ns;
             // The clock after a batch is the next turn's clock as well: one read a batch.
             now_ns = clock::unix_nanos();
             self.settle(received, began_ns, now_ns);
             if received == 0 {
-                driver.park(Duration::from_millis(PARK_MS)).await;
+                let park_ms = if self.parked.is_empty() {
+                    PARK_MS
+                } else {
+                    PARK_WAITING_MS
+                };
+                driver.park(Duration::from_millis(park_ms)).await;
                 now_ns = clock::unix_nanos();
             }
         }
         self.drain();
     }
 
-    /// Answers what already came, then hands its usage over.
+    /// Answers what already came, the requests that wait first, then hands its usage over.
     fn drain(&mut self) {
+        self.answer_parked(clock::unix_nanos(), true);
+        // Nobody waits any more.
+        self.desk.misses = None;
         for _ in 0..DRAIN_TURNS {
             let now_ns = clock::unix_nanos();
             let received = self.turn(now_ns);
@@ -202,19 +293,45 @@ impl Shard {
                 break;
             }
         }
-        self.meter.close();
+        self.desk.meter.close();
     }
 
     /// Usage that could not be handed over because no empty page was there.
     pub fn into_meter(self) -> Meter {
-        self.meter
+        self.desk.meter
     }
 }
 
-/// Whether a timer is due: its time has come, or is further away than its period, which only
-/// a clock that was set back can bring about.
-const fn is_due(due_ns: u64, period_ns: u64, now_ns: u64) -> bool {
-    now_ns >= due_ns || due_ns - now_ns > period_ns
+impl Desk {
+    /// An answerer for one turn, in which `waiting` requests wait already.
+    fn answerer(&mut self, now_ns: u64, waiting: usize) -> Answerer<'_> {
+        let month_end_ns = self.shared.month_end_ns.load(Ordering::Relaxed);
+        let awaited = &mut self.awaited;
+        Answerer {
+            prices: self.prices.load(),
+            keys: self.keys.load(),
+            windows: &mut self.windows,
+            meter: &mut self.meter,
+            counters: &self.counters,
+            unsigned: &self.unsigned,
+            now_ns,
+            month_left_ms: u32::try_from(month_end_ns.saturating_sub(now_ns) / 1_000_000).unwrap_or(u32::MAX),
+            misses: self.misses.as_deref().map(|board| Misses {
+                board,
+                waiting,
+                room: PARKED_REQUESTS,
+                awaited,
+            }),
+        }
+    }
+}
+
+/// Sends what is queued, and counts it.
+fn send(socket: &mut BatchSocket, counters: &ShardCounters) {
+    let queued = socket.queued();
+    let failed = socket.send();
+    counters.sent.add((queued - failed) as u64);
+    counters.send_errors.add(failed as u64);
 }
 
 /// Runs a shard on the calling thread until it is told to stop. `started` is called once it
@@ -268,6 +385,7 @@ mod tests {
             socket: sockets.remove(0),
             prices: PriceWriter::new(&names, 1).1.remove(0),
             keys: Arc::default(),
+            misses: None,
             meter,
             counters: Arc::default(),
             shared: Arc::default(),
@@ -275,23 +393,13 @@ mod tests {
         });
         shard.settle(0, 0, 1);
         for key in 1..METER_REQUEST_ROWS as u64 {
-            let row = shard.meter.request(KeyId(key), 0, Protocol::Udp, Code::Ok);
+            let row = shard.desk.meter.request(KeyId(key), 0, Protocol::Udp, Code::Ok);
             assert!(row.is_some());
         }
         assert!(pages.take().is_none(), "its time has not come");
         shard.settle(0, 1, 2);
         let page = pages.take().expect("handed over");
         assert_eq!(page.requests().len(), METER_REQUEST_ROWS - 1);
-        assert!(shard.meter.has_room(BATCH_MESSAGES));
-    }
-
-    #[test]
-    fn a_timer_survives_a_clock_that_is_set_back() {
-        assert!(is_due(100, 10, 100) && is_due(100, 10, 105));
-        assert!(!is_due(100, 10, 95) && !is_due(100, 10, 90));
-        assert!(
-            is_due(100, 10, 89),
-            "an hour must not pass until usage is handed over again"
-        );
+        assert!(shard.desk.meter.has_room(BATCH_MESSAGES));
     }
 }

@@ -63,6 +63,13 @@ struct SegmentSize {
     size: u16,
 }
 
+/// Where a datagram came from, and where its answer goes.
+#[derive(Clone, Copy, Debug)]
+pub struct PeerAddress {
+    bytes: Peer,
+    len: u8,
+}
+
 /// What the kernel granted and offers.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Granted {
@@ -117,10 +124,7 @@ impl BatchSocket {
         // SAFETY: the arena is live, and `&mut self` makes this the only reference into
         // `incoming`.
         let incoming = unsafe { &mut (*self.arena.as_ptr()).incoming };
-        for header in &mut incoming[..self.received] {
-            // recvmsg(2): the kernel overwrote it with the length it stored.
-            header.msg_hdr.msg_namelen = PEER_LEN;
-        }
+        forget(&mut incoming[..self.received]);
         self.received = 0;
         self.queued = 0;
         // SAFETY: recvmmsg(2): `msgvec` points to `vlen` headers. Each header's name and iovec
@@ -164,6 +168,58 @@ impl BatchSocket {
             )
         };
         (&slot[..len.min(RECEIVE_SLOT_BYTES)], reply)
+    }
+
+    /// The address that a datagram of the last batch came from.
+    ///
+    /// # Panics
+    ///
+    /// If no such datagram was received.
+    pub fn peer(&self, index: usize) -> PeerAddress {
+        assert!(index < self.received);
+        let at = self.arena.as_ptr();
+        // SAFETY: the arena is live and nobody writes to it (`&self`); a `sockaddr_storage` is
+        // longer than a `Peer`, and all its bytes were written (zeros, then the kernel's).
+        let (bytes, len) = unsafe {
+            (
+                (&raw const (*at).peers[index]).cast::<Peer>().read(),
+                (*at).incoming[index].msg_hdr.msg_namelen,
+            )
+        };
+        PeerAddress {
+            bytes,
+            len: len.min(size_of::<Peer>() as libc::socklen_t) as u8,
+        }
+    }
+
+    /// Ends the last batch, whose replies were sent: its places are free for
+    /// [`BatchSocket::recall`].
+    pub fn clear(&mut self) {
+        // SAFETY: the arena is live, and `&mut self` makes this the only reference into
+        // `incoming`.
+        let incoming = unsafe { &mut (*self.arena.as_ptr()).incoming };
+        forget(&mut incoming[..self.received]);
+        self.received = 0;
+        self.queued = 0;
+    }
+
+    /// Adds a place to the batch, as if an empty datagram of this peer had come, for a reply to
+    /// one that came earlier; `None` if all places are taken.
+    pub fn recall(&mut self, peer: &PeerAddress) -> Option<usize> {
+        let index = self.received;
+        if index == BATCH_MESSAGES {
+            return None;
+        }
+        let at = self.arena.as_ptr();
+        // SAFETY: the arena is live and nobody refers into it (`&mut self`); a `sockaddr_storage`
+        // is longer than a `Peer`, and the length is that of an address within it.
+        unsafe {
+            (&raw mut (*at).peers[index]).cast::<Peer>().write(peer.bytes);
+            (*at).incoming[index].msg_hdr.msg_namelen = peer.len.into();
+            (*at).incoming[index].msg_len = 0;
+        }
+        self.received += 1;
+        Some(index)
     }
 
     /// Queues the reply to a datagram of the last batch, `len` bytes of its place.
@@ -364,6 +420,32 @@ impl BatchSocket {
     /// A second descriptor of the same socket, for a driver that wants to own one.
     pub fn duplicate(&self) -> io::Result<OwnedFd> {
         Ok(self.socket.try_clone()?.into())
+    }
+}
+
+impl PeerAddress {
+    /// An address of these bytes; nothing can be sent to it.
+    #[cfg(test)]
+    pub(super) const fn for_tests(bytes: Peer) -> Self {
+        Self { bytes, len: 28 }
+    }
+}
+
+impl PartialEq for PeerAddress {
+    /// What is behind an address's end is no part of it.
+    fn eq(&self, other: &Self) -> bool {
+        let of = |peer: &Self| usize::from(peer.len);
+        self.len == other.len && self.bytes[..of(self)] == other.bytes[..of(other)]
+    }
+}
+
+impl Eq for PeerAddress {}
+
+/// Makes headers ready for another batch.
+fn forget(incoming: &mut [libc::mmsghdr]) {
+    for header in incoming {
+        // recvmsg(2): the kernel overwrote it with the length it stored.
+        header.msg_hdr.msg_namelen = PEER_LEN;
     }
 }
 

@@ -7,6 +7,7 @@
 mod connection;
 mod counters;
 mod service;
+mod waiting;
 mod worker;
 
 use std::io;
@@ -28,6 +29,7 @@ use crate::limits::{
 use crate::shard::ShardShared;
 use crate::tables::keys::KeyTable;
 use crate::tables::meter::Meter;
+use crate::tables::misses::MissBoard;
 use crate::tables::prices::PriceCopy;
 
 /// How patient a worker is, and with how many.
@@ -62,6 +64,8 @@ pub struct WebParts {
     pub prices: PriceCopy,
     /// The keys; the control plane swaps new tables in.
     pub keys: Arc<ArcSwap<KeyTable>>,
+    /// Where it asks for prices that it misses; `None` if nobody fetches any.
+    pub misses: Option<Arc<MissBoard>>,
     /// Its usage meter.
     pub meter: Meter,
     /// Where the prices come from, as answers say it (`live`, `replay:<recording>`).
@@ -139,6 +143,7 @@ pub fn spawn(parts: WebParts, config: WebConfig) -> io::Result<JoinHandle<Meter>
         listener,
         prices,
         keys,
+        misses,
         meter,
         source,
         counters,
@@ -154,7 +159,7 @@ pub fn spawn(parts: WebParts, config: WebConfig) -> io::Result<JoinHandle<Meter>
             {
                 tracing::warn!(worker = index, cpu, %error, "HTTP worker is not pinned");
             }
-            let oracle = Oracle::new(prices, keys, meter, source);
+            let oracle = Oracle::new(prices, keys, misses, meter, source, &counters);
             let oracle = Worker::run(&runtime, listener, config, counters, shared, ops, Some(oracle));
             oracle
                 .expect("a worker gives back the oracle it was given")

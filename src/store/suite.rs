@@ -10,6 +10,10 @@ use trinity_protocol::{KeyId, Symbol, Verifier};
 
 use super::*;
 
+mod symbols;
+
+pub(crate) use symbols::*;
+
 /// 2023-03-11T00:00:00Z.
 const NOW_NS: u64 = 1_678_492_800_000_000_000;
 const NOW: u64 = NOW_NS / 1_000_000_000;
@@ -55,6 +59,17 @@ macro_rules! ledger_suite {
             usage_of_an_unknown_key_is_kept
             extreme_values_are_kept_or_refused_but_never_bent
             a_parameter_keeps_its_last_value
+            seeding_brings_what_is_missing_in_its_order_and_only_once
+            a_builtin_symbol_follows_the_program_until_an_operator_touches_it
+            seeding_takes_no_name_and_no_spelling_from_an_operator
+            a_symbol_comes_back_as_it_was_added
+            a_taken_symbol_name_or_alias_is_refused
+            a_patch_changes_what_it_names_and_nothing_else
+            an_alias_ends_at_its_time_and_may_pass_to_another_symbol
+            a_retired_symbol_keeps_its_place_and_may_come_back
+            a_change_of_what_was_not_seen_is_refused
+            symbols_move_the_stamp_and_nothing_changed_does_not
+            a_symbol_that_cannot_be_is_refused_with_the_field
         }
     };
     (@each $fresh:path: $($promise:ident)+) => {

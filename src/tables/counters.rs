@@ -70,6 +70,65 @@ impl LatencyHistogram {
     }
 }
 
+/// What became of requests that missed a price, in one shard or one HTTP worker.
+#[derive(Debug, Default)]
+pub struct MissCounters {
+    /// Requests that wait now.
+    pub waiting: Counter,
+    /// Requests that were let wait.
+    pub waited: Counter,
+    /// Of those, answered with every price fresh.
+    pub fresh: Counter,
+    /// Of those, answered because there was nothing to wait for any more.
+    pub nothing: Counter,
+    /// Of those, answered because their time was over.
+    pub deadline: Counter,
+    /// Of those, answered because the service stops.
+    pub stopped: Counter,
+    /// Of those, given up by their clients, which went away.
+    pub abandoned: Counter,
+    /// Requests that could not wait because too many did.
+    pub overflow: Counter,
+    /// Symbols that nobody waited for because they were just fetched, mostly in vain.
+    pub remembered: Counter,
+}
+
+/// Why a wait is over.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Waited {
+    /// Every price is fresh.
+    Fresh,
+    /// There is nothing to wait for any more.
+    Nothing,
+    /// Its time is over.
+    Deadline,
+    /// The service stops.
+    Stopped,
+    /// Its client went away.
+    Abandoned,
+}
+
+impl MissCounters {
+    /// Counts a request that is let wait, the `waiting`-th now.
+    pub fn began(&self, waiting: usize) {
+        self.waited.add(1);
+        self.waiting.set(waiting as u64);
+    }
+
+    /// Counts the end of a wait that leaves `waiting` others.
+    pub fn ended(&self, why: Waited, waiting: usize) {
+        let counter = match why {
+            Waited::Fresh => &self.fresh,
+            Waited::Nothing => &self.nothing,
+            Waited::Deadline => &self.deadline,
+            Waited::Stopped => &self.stopped,
+            Waited::Abandoned => &self.abandoned,
+        };
+        counter.add(1);
+        self.waiting.set(waiting as u64);
+    }
+}
+
 /// What one shard counts.
 #[derive(Debug, Default)]
 #[repr(align(128))]
@@ -102,7 +161,10 @@ pub struct ShardCounters {
     pub entries: Counter,
     /// Sessions remembered now.
     pub sessions: Counter,
-    /// Time from a batch's arrival to its replies being sent.
+    /// Requests that missed a price.
+    pub misses: MissCounters,
+    /// Time from a batch's arrival to its replies being sent; of a request that waited, from its
+    /// own arrival.
     pub latency: LatencyHistogram,
 }
 

@@ -4,6 +4,7 @@ pub mod counters;
 pub mod keys;
 pub mod limiter;
 pub mod meter;
+pub mod misses;
 pub mod names;
 pub mod prices;
 pub mod window;

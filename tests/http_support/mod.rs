@@ -143,6 +143,7 @@ impl Site {
                 listener,
                 prices,
                 keys: Arc::clone(&site.keys),
+                misses: None,
                 meter,
                 source: Arc::clone(&source),
                 counters: Arc::clone(&counters),

@@ -19,6 +19,9 @@ pub(crate) fn facts(venue: &str, frame: &Value) -> Vec<Fact> {
         "gemini" => gemini::facts(frame),
         "cryptocom" => cryptocom::facts(frame),
         "gate" => gate::facts(frame),
+        "okx" => super::okx::facts(frame),
+        "bybit" => super::bybit::facts(frame),
+        "kucoin" => super::kucoin::facts(frame),
         _ => binance(frame),
     }
     .into_iter()
@@ -255,18 +258,18 @@ fn binance(frame: &Value) -> Vec<Fact> {
     }
 }
 
-fn fact(fields: &[(&'static str, Option<String>)]) -> Fact {
+pub(crate) fn fact(fields: &[(&'static str, Option<String>)]) -> Fact {
     fields
         .iter()
         .filter_map(|(name, value)| Some((*name, value.clone()?)))
         .collect()
 }
 
-fn list(value: &Value) -> impl Iterator<Item = &Value> {
+pub(crate) fn list(value: &Value) -> impl Iterator<Item = &Value> {
     value.as_array().into_iter().flatten()
 }
 
-fn text(value: &Value) -> Option<String> {
+pub(crate) fn text(value: &Value) -> Option<String> {
     match value {
         Value::String(text) => Some(text.clone()),
         Value::Number(number) => Some(number.to_string()),
@@ -274,19 +277,19 @@ fn text(value: &Value) -> Option<String> {
     }
 }
 
-fn side(value: &Value, buy: &str, sell: &str) -> Option<String> {
+pub(crate) fn side(value: &Value, buy: &str, sell: &str) -> Option<String> {
     let text = value.as_str()?;
     (text == buy)
         .then(|| "Buy".to_owned())
         .or_else(|| (text == sell).then(|| "Sell".to_owned()))
 }
 
-fn price(value: &Value) -> Option<String> {
+pub(crate) fn price(value: &Value) -> Option<String> {
     plain(value).filter(|text| text != "0")
 }
 
 /// A number's text without an exponent and without idle zeros.
-fn plain(value: &Value) -> Option<String> {
+pub(crate) fn plain(value: &Value) -> Option<String> {
     let text = text(value)?.to_lowercase();
     let (digits, exponent) = text.split_once('e').unwrap_or((&text, "0"));
     let exponent: i32 = exponent.parse().expect("an exponent");
@@ -314,13 +317,13 @@ fn plain(value: &Value) -> Option<String> {
 }
 
 /// RFC 3339 by a calendar library.
-fn calendar(value: &Value) -> Option<String> {
+pub(crate) fn calendar(value: &Value) -> Option<String> {
     let stamp: jiff::Timestamp = value.as_str()?.parse().expect("a recorded time");
     (stamp.as_nanosecond() > 0).then(|| stamp.as_nanosecond().to_string())
 }
 
 /// A time whose unit is 10^`zeros` nanoseconds, by moving the point.
-fn scaled(value: &Value, zeros: usize) -> Option<String> {
+pub(crate) fn scaled(value: &Value, zeros: usize) -> Option<String> {
     let text = text(value)?;
     let (whole, decimals) = text.split_once('.').unwrap_or((&text, ""));
     let mut nanos = format!("{whole}{decimals}");

@@ -91,7 +91,10 @@ impl MinutesArgs {
             }
             due.pass();
         }
-        ensure!((rows.len() as u64) < MAX_ROWS, "more than {MAX_ROWS} moments; take a shorter time");
+        ensure!(
+            (rows.len() as u64) < MAX_ROWS,
+            "more than {MAX_ROWS} moments; take a shorter time"
+        );
         let names = names.context("the recording has nothing to play")?;
         Ok(match self.format {
             Format::Markdown => names.markdown(&rows),
@@ -166,7 +169,10 @@ impl Names {
             let price = &explanation.price;
             let (value, confidence) = if price.status.has_value() {
                 let confidence = i64::try_from(price.confidence).unwrap_or(i64::MAX);
-                (to_tick(&self.spec, price.mantissa), to_tick(&self.spec, confidence))
+                (
+                    to_tick(&self.spec, price.mantissa),
+                    to_tick(&self.spec, confidence),
+                )
             } else {
                 ("-".to_owned(), "-".to_owned())
             };
@@ -210,7 +216,13 @@ impl Names {
         // Only venues that ever had something to say.
         let venues: Vec<VenueId> = rows
             .first()
-            .map(|row| row.explanation.venues.iter().map(|part| part.venue).collect::<Vec<_>>())
+            .map(|row| {
+                row.explanation
+                    .venues
+                    .iter()
+                    .map(|part| part.venue)
+                    .collect::<Vec<_>>()
+            })
             .unwrap_or_default()
             .into_iter()
             .filter(|venue| {
@@ -276,8 +288,16 @@ fn day_and_minute(at_ns: u64) -> String {
     ];
     let text = short_time(at_ns);
     let month = text[5..7].parse::<usize>().unwrap_or(1).clamp(1, 12);
-    let clock = if text[17..19] == *"00" { &text[11..16] } else { &text[11..19] };
-    format!("{} {} {clock}", text[8..10].trim_start_matches('0'), MONTHS[month - 1])
+    let clock = if text[17..19] == *"00" {
+        &text[11..16]
+    } else {
+        &text[11..19]
+    };
+    format!(
+        "{} {} {clock}",
+        text[8..10].trim_start_matches('0'),
+        MONTHS[month - 1]
+    )
 }
 
 #[cfg(test)]
@@ -294,7 +314,11 @@ mod tests {
 
     fn table(words: &str) -> String {
         let words = ["minutes"].into_iter().chain(words.split(' '));
-        Line::try_parse_from(words).expect("good arguments").args.table().expect("a table")
+        Line::try_parse_from(words)
+            .expect("good arguments")
+            .args
+            .table()
+            .expect("a table")
     }
 
     #[test]
@@ -304,7 +328,10 @@ mod tests {
         assert_eq!(rows.len(), 11, "{text}");
         assert!(rows[0].starts_with("time,symbol,price,confidence,status,rule,venues_used,flags,"));
         assert!(rows[1].starts_with("2023-03-11T02:00:00Z,USDC-USD,0.9"), "{text}");
-        assert!(rows[10].starts_with("2023-03-11T02:09:00Z,USDC-USD,0.9"), "{text}");
+        assert!(
+            rows[10].starts_with("2023-03-11T02:09:00Z,USDC-USD,0.9"),
+            "{text}"
+        );
     }
 
     #[test]

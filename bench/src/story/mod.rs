@@ -12,11 +12,11 @@ use std::path::Path;
 use anyhow::Context as _;
 use clap::Args;
 use trinity_beast::cli::convert::time;
+use trinity_beast::market::Explanation;
 use trinity_beast::market::decimal::Decimal;
 use trinity_beast::market::recording::Recording;
 use trinity_beast::market::replay::{Player, Speed, Step};
 use trinity_beast::market::symbol::{SymbolId, SymbolSpec, SymbolTable};
-use trinity_beast::market::Explanation;
 
 /// Whose story, and of when.
 #[derive(Args, Clone, Debug)]

@@ -91,7 +91,11 @@ impl Made {
             let line = Line::try_parse_from(words).with_context(told)?;
             match line.figure {
                 Figure::Minutes(args) => {
-                    ensure!(args.out.is_none(), "{}: a table stands in the page; leave out --out", told());
+                    ensure!(
+                        args.out.is_none(),
+                        "{}: a table stands in the page; leave out --out",
+                        told()
+                    );
                     made.page.push_str(&args.table().with_context(told)?);
                     if !lines.any(|(_, line)| line == END) {
                         bail!("{}: no `{END}` after it", told());
@@ -100,7 +104,8 @@ impl Made {
                     made.page.push('\n');
                 }
                 Figure::Picture(args) => {
-                    made.files.push((args.out.clone(), args.paint().with_context(told)?));
+                    made.files
+                        .push((args.out.clone(), args.paint().with_context(told)?));
                 }
             }
         }
@@ -119,14 +124,21 @@ mod tests {
         for page in ["docs/depeg-2023-03.md"] {
             let made = Made::of(&root.join(page)).expect("a page with good commands");
             let known = fs::read_to_string(root.join(page)).expect("the page");
-            let again = format!("run `cargo run --release -p trinity-bench -- page {page}` and read it again");
-            assert!(made.page == known, "{page} does not say what the program says: {again}");
+            let again =
+                format!("run `cargo run --release -p trinity-bench -- page {page}` and read it again");
+            assert!(
+                made.page == known,
+                "{page} does not say what the program says: {again}"
+            );
             assert!(made.files.len() >= 2, "{page} has its pictures");
             for (path, text) in &made.files {
                 let known = fs::read_to_string(root.join(path)).expect("the picture");
                 assert!(known == *text, "{} is another picture: {again}", path.display());
             }
-            assert!(known.matches(BEGIN).count() > made.files.len(), "{page} has its tables");
+            assert!(
+                known.matches(BEGIN).count() > made.files.len(),
+                "{page} has its tables"
+            );
         }
     }
 
@@ -135,7 +147,9 @@ mod tests {
         let folder = tempfile::tempdir().expect("a temporary folder");
         let page = folder.path().join("a.md");
         let with = |table: &str| {
-            format!("# A\n\n{BEGIN}minutes --symbol BTC --at 2023-03-11T02:31Z{CLOSE}\n{table}{END}\n\nand on\n")
+            format!(
+                "# A\n\n{BEGIN}minutes --symbol BTC --at 2023-03-11T02:31Z{CLOSE}\n{table}{END}\n\nand on\n"
+            )
         };
         fs::write(&page, with("| old |\n")).expect("written");
         let args = PageArgs {
@@ -146,11 +160,18 @@ mod tests {
         let args = PageArgs { check: false, ..args };
         assert!(run(&args).expect("it is made"));
         let text = fs::read_to_string(&page).expect("the page");
-        assert!(text.starts_with("# A\n\n<!--") && text.ends_with("<!-- end -->\n\nand on\n"), "{text}");
+        assert!(
+            text.starts_with("# A\n\n<!--") && text.ends_with("<!-- end -->\n\nand on\n"),
+            "{text}"
+        );
         assert!(text.contains("| 11 Mar 02:31 | 20"), "{text}");
         let args = PageArgs { check: true, ..args };
         assert!(run(&args).expect("it is read"), "twice gives the same");
-        for wrong in [with("").replace(END, ""), with("").replace("--symbol BTC", "--symbol NOPE"), with("").replace("--at", "--ever")] {
+        for wrong in [
+            with("").replace(END, ""),
+            with("").replace("--symbol BTC", "--symbol NOPE"),
+            with("").replace("--at", "--ever"),
+        ] {
             fs::write(&page, wrong).expect("written");
             assert!(run(&args).is_err());
         }

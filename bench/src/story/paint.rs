@@ -2,7 +2,8 @@
 
 use plotters::coord::Shift;
 use plotters::prelude::{
-    Circle, DrawingArea, IntoDrawingArea, IntoFont, PathElement, Polygon, RGBColor, Rectangle, SVGBackend, Text,
+    Circle, DrawingArea, IntoDrawingArea, IntoFont, PathElement, Polygon, RGBColor, Rectangle, SVGBackend,
+    Text,
 };
 use plotters::style::text_anchor::{HPos, Pos, VPos};
 use plotters::style::{Color as _, FontStyle, FontTransform, ShapeStyle};
@@ -45,12 +46,16 @@ pub(super) fn sheet(size: (u32, u32), draw: impl FnOnce(&Sheet<'_>)) -> anyhow::
 
 impl Sheet<'_> {
     pub(super) fn line(&self, points: Vec<(i32, i32)>, colour: Colour, width: u32) {
-        let _ = self.area.draw(&PathElement::new(points, style(colour, 1.0, width)));
+        let _ = self
+            .area
+            .draw(&PathElement::new(points, style(colour, 1.0, width)));
     }
 
     /// A line that what is beneath shines through.
     pub(super) fn faint_line(&self, points: Vec<(i32, i32)>, colour: Colour, opacity: f64, width: u32) {
-        let _ = self.area.draw(&PathElement::new(points, style(colour, opacity, width)));
+        let _ = self
+            .area
+            .draw(&PathElement::new(points, style(colour, opacity, width)));
     }
 
     pub(super) fn area(&self, points: Vec<(i32, i32)>, colour: Colour, opacity: f64) {
@@ -68,19 +73,33 @@ impl Sheet<'_> {
     }
 
     pub(super) fn dot(&self, at: (i32, i32), colour: Colour, opacity: f64, size: i32) {
-        let _ = self.area.draw(&Circle::new(at, size, colour.mix(opacity).filled()));
+        let _ = self
+            .area
+            .draw(&Circle::new(at, size, colour.mix(opacity).filled()));
     }
 
     /// A cross of two strokes.
     pub(super) fn cross(&self, at: (i32, i32), colour: Colour, size: i32) {
         for turn in [size, -size] {
-            self.line(vec![(at.0 - size, at.1 - turn), (at.0 + size, at.1 + turn)], colour, 1);
+            self.line(
+                vec![(at.0 - size, at.1 - turn), (at.0 + size, at.1 + turn)],
+                colour,
+                1,
+            );
         }
     }
 
     /// Text whose middle line passes through `at`.
     pub(super) fn text(&self, text: &str, at: (i32, i32), hold: Hold, size: u32, colour: Colour) {
-        self.write(text, at, hold, size, colour, FontStyle::Normal, FontTransform::None);
+        self.write(
+            text,
+            at,
+            hold,
+            size,
+            colour,
+            FontStyle::Normal,
+            FontTransform::None,
+        );
     }
 
     pub(super) fn bold(&self, text: &str, at: (i32, i32), hold: Hold, size: u32) {
@@ -89,10 +108,21 @@ impl Sheet<'_> {
 
     /// Text from below to above.
     pub(super) fn upright(&self, text: &str, at: (i32, i32), size: u32) {
-        self.write(text, at, Hold::Middle, size, INK, FontStyle::Normal, FontTransform::Rotate270);
+        self.write(
+            text,
+            at,
+            Hold::Middle,
+            size,
+            INK,
+            FontStyle::Normal,
+            FontTransform::Rotate270,
+        );
     }
 
-    #[expect(clippy::too_many_arguments, reason = "one place for what three short forms leave out")]
+    #[expect(
+        clippy::too_many_arguments,
+        reason = "one place for what three short forms leave out"
+    )]
     fn write(
         &self,
         text: &str,

@@ -135,7 +135,10 @@ impl Story {
             true
         })?;
         // The scene is what was asked for, or as long as the recording.
-        story.from_ns = scene.from.or(first).context("the recording has nothing in that time")?;
+        story.from_ns = scene
+            .from
+            .or(first)
+            .context("the recording has nothing in that time")?;
         story.to_ns = scene.to.unwrap_or(last).max(story.from_ns + 1);
         story.thin_out();
         ensure!(
@@ -148,7 +151,10 @@ impl Story {
 
     fn see(&mut self, moment: &Moment<'_>, drawn: &mut BTreeMap<VenueId, (u64, Disposition)>) {
         let Explanation {
-            price, venues, symbol, ..
+            price,
+            venues,
+            symbol,
+            ..
         } = moment.explanation;
         let spec = moment.table.symbol(*symbol);
         let unit = 10f64.powi(spec.exponent.into());
@@ -162,7 +168,12 @@ impl Story {
             venues: price.venues_used,
             flags: price.flags,
         };
-        let same = |known: &State| State { at_ns: state.at_ns, ..*known } == state;
+        let same = |known: &State| {
+            State {
+                at_ns: state.at_ns,
+                ..*known
+            } == state
+        };
         if moment.at_ns < self.from_ns {
             // Only what stands when the scene begins.
             self.states = vec![state];
@@ -221,7 +232,10 @@ impl Story {
         let nothing = (f64::MAX, f64::MIN);
         let mut band = nothing;
         for price in &self.prices {
-            band = widen(widen(band, price.price - price.confidence), price.price + price.confidence);
+            band = widen(
+                widen(band, price.price - price.confidence),
+                price.price + price.confidence,
+            );
         }
         let dots = self.quotes.values().flatten();
         if band == nothing {
@@ -264,7 +278,9 @@ impl Story {
             self.venue(sheet, x, y, dots, VENUE_COLOURS[at % VENUE_COLOURS.len()]);
         }
         for run in runs(&self.prices, |a, b| b.at_ns - a.at_ns <= self.gap_ns) {
-            let points = run.iter().map(|price| (x.at(price.at_ns as f64), y.at(price.price)));
+            let points = run
+                .iter()
+                .map(|price| (x.at(price.at_ns as f64), y.at(price.price)));
             sheet.line(points.collect(), PRICE, 2);
         }
         sheet.frame((LEFT, TOP), (RIGHT, BOTTOM), GREY);
@@ -293,9 +309,15 @@ impl Story {
                 sheet.dot((at + 12, 76), colour, 1.0, 3);
             });
         }
-        let rejected = self.quotes.values().flatten().any(|dot| !dot.disposition.is_used());
+        let rejected = self
+            .quotes
+            .values()
+            .flatten()
+            .any(|dot| !dot.disposition.is_used());
         if rejected {
-            entry("a quote that was rejected", &|at| sheet.cross((at + 12, 76), INK, 5));
+            entry("a quote that was rejected", &|at| {
+                sheet.cross((at + 12, 76), INK, 5)
+            });
         }
     }
 
@@ -350,15 +372,30 @@ impl Story {
         let label = |n: i32, text: &str| {
             sheet.text(text, (LEFT - 8, row(n).0 + STRIP / 2), Hold::Right, 15, INK);
         };
-        let ends = self.states.iter().skip(1).map(|state| state.at_ns).chain([self.to_ns]);
+        let ends = self
+            .states
+            .iter()
+            .skip(1)
+            .map(|state| state.at_ns)
+            .chain([self.to_ns]);
         let spans: Vec<_> = self.states.iter().zip(ends).collect();
-        let most = self.states.iter().map(|state| state.venues).max().unwrap_or(1).max(1);
+        let most = self
+            .states
+            .iter()
+            .map(|state| state.venues)
+            .max()
+            .unwrap_or(1)
+            .max(1);
         label(0, "status");
         label(1, &format!("venues (of {most})"));
         for (state, end_ns) in &spans {
             let (from, to) = (x.at(state.at_ns as f64), x.at(*end_ns as f64));
             // A state of less than a pixel is seen, if it is worse than LIVE.
-            let to = if state.status == PriceStatus::Live { to } else { to.max(from + 1) };
+            let to = if state.status == PriceStatus::Live {
+                to
+            } else {
+                to.max(from + 1)
+            };
             let (top, bottom) = row(0);
             if to > from {
                 sheet.block((from, top), (to, bottom), status_colour(state.status));
@@ -395,8 +432,18 @@ impl Story {
             let colour = status_colour(status);
             sheet.block((at, middle - 8), (at + 22, middle + 8), colour);
             sheet.frame((at, middle - 8), (at + 22, middle + 8), GREY);
-            let text = if seen { status.name().to_owned() } else { format!("{} (never)", status.name()) };
-            sheet.text(&text, (at + 30, middle), Hold::Left, 15, if seen { INK } else { GREY });
+            let text = if seen {
+                status.name().to_owned()
+            } else {
+                format!("{} (never)", status.name())
+            };
+            sheet.text(
+                &text,
+                (at + 30, middle),
+                Hold::Left,
+                15,
+                if seen { INK } else { GREY },
+            );
             at += 30 + width(&text) + 24;
         }
     }
@@ -457,7 +504,9 @@ mod tests {
     }
 
     fn painted(words: &str) -> anyhow::Result<String> {
-        let words = ["picture", "--out", "unused.svg"].into_iter().chain(words.split(' '));
+        let words = ["picture", "--out", "unused.svg"]
+            .into_iter()
+            .chain(words.split(' '));
         Line::try_parse_from(words)?.args.paint()
     }
 
@@ -465,7 +514,16 @@ mod tests {
     fn a_picture_names_what_it_shows_and_is_the_same_every_time() {
         let words = "--symbol BTC --from 2023-03-11T00:00Z --to 2023-03-11T06:00Z";
         let picture = painted(words).expect("a picture");
-        for told in ["BTC-USD", "Coinbase", "Kraken", "Binance.US", "LIVE", "status", "UTC", "02:00"] {
+        for told in [
+            "BTC-USD",
+            "Coinbase",
+            "Kraken",
+            "Binance.US",
+            "LIVE",
+            "status",
+            "UTC",
+            "02:00",
+        ] {
             assert!(picture.contains(told), "{told}");
         }
         assert!(picture.starts_with("<svg") && picture.trim_end().ends_with("</svg>"));

@@ -109,7 +109,9 @@ pub(super) fn times(from_ns: u64, to_ns: u64, count: u64) -> Vec<Tick> {
 /// `20619.5` as `20,619.5`.
 fn grouped(text: &str) -> String {
     let (whole, rest) = text.split_at(text.find('.').unwrap_or(text.len()));
-    let (sign, digits) = whole.strip_prefix('-').map_or(("", whole), |digits| ("-", digits));
+    let (sign, digits) = whole
+        .strip_prefix('-')
+        .map_or(("", whole), |digits| ("-", digits));
     let mut grouped = String::from(sign);
     for (i, digit) in digits.chars().enumerate() {
         if i > 0 && (digits.len() - i).is_multiple_of(3) {
@@ -130,15 +132,24 @@ mod tests {
 
     #[test]
     fn axes_are_labelled_with_round_values() {
-        assert_eq!(texts(&values(19_480.0, 21_100.0, 6)), ["19,500", "20,000", "20,500", "21,000"]);
-        assert_eq!(texts(&values(0.868, 1.004, 5)), ["0.875", "0.900", "0.925", "0.950", "0.975", "1.000"]);
+        assert_eq!(
+            texts(&values(19_480.0, 21_100.0, 6)),
+            ["19,500", "20,000", "20,500", "21,000"]
+        );
+        assert_eq!(
+            texts(&values(0.868, 1.004, 5)),
+            ["0.875", "0.900", "0.925", "0.950", "0.975", "1.000"]
+        );
         assert_eq!(texts(&values(1.0, 1.0, 5)), Vec::<&str>::new());
         let at = |hours: u64| 1_678_406_400 * NANOS + hours * 3_600 * NANOS;
         assert_eq!(
             texts(&times(at(10), at(26), 6)),
             ["12:00", "16:00", "20:00", "2023-03-11"]
         );
-        assert_eq!(texts(&times(at(0) + 1, at(0) + 3 * NANOS, 3)), ["00:00:01", "00:00:02", "00:00:03"]);
+        assert_eq!(
+            texts(&times(at(0) + 1, at(0) + 3 * NANOS, 3)),
+            ["00:00:01", "00:00:02", "00:00:03"]
+        );
     }
 
     #[test]

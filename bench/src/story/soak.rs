@@ -54,8 +54,15 @@ pub(crate) fn run(args: &SoakArgs) -> anyhow::Result<bool> {
         to: None,
     };
     let mut player = Player::new(scene.open()?, Speed::Fast, true)?;
-    println!("{}: {}", player.recording().name(), player.recording().header().title);
-    println!("{:>8} {:>8} {:>14} {:>14} {:>12}", "seconds", "passes", "hours played", "prices", "RSS KiB");
+    println!(
+        "{}: {}",
+        player.recording().name(),
+        player.recording().header().title
+    );
+    println!(
+        "{:>8} {:>8} {:>14} {:>14} {:>12}",
+        "seconds", "passes", "hours played", "prices", "RSS KiB"
+    );
     let began = now();
     let (mut prices, mut played_ns, mut last_ns) = (0_u64, 0_u64, None);
     let mut looks: Vec<Look> = Vec::new();
@@ -72,8 +79,8 @@ pub(crate) fn run(args: &SoakArgs) -> anyhow::Result<bool> {
             }
         }
         let passed = began.elapsed();
-        let over = passed.as_secs() >= args.seconds
-            || args.passes.is_some_and(|passes| player.passes() > passes);
+        let over =
+            passed.as_secs() >= args.seconds || args.passes.is_some_and(|passes| player.passes() > passes);
         if passed >= next || over {
             next = passed + Duration::from_secs(args.every);
             let look = Look {
@@ -133,7 +140,13 @@ fn resident_kib() -> anyhow::Result<u64> {
     let status = fs::read_to_string("/proc/self/status").context("cannot read /proc/self/status")?;
     status
         .lines()
-        .find_map(|line| line.strip_prefix("VmRSS:")?.split_whitespace().next()?.parse().ok())
+        .find_map(|line| {
+            line.strip_prefix("VmRSS:")?
+                .split_whitespace()
+                .next()?
+                .parse()
+                .ok()
+        })
         .context("no VmRSS in /proc/self/status")
 }
 
@@ -160,7 +173,10 @@ mod tests {
         let flat = [look(1, 10), look(2, 5_000), look(9, 5_100), look(10, 5_050)];
         assert!(verdict(&flat, 100).expect("a verdict"));
         assert!(!verdict(&flat, 99).expect("a verdict"));
-        assert!(!verdict(&[look(1, 10)], 100).expect("a verdict"), "one pass proves nothing");
+        assert!(
+            !verdict(&[look(1, 10)], 100).expect("a verdict"),
+            "one pass proves nothing"
+        );
     }
 
     #[test]

@@ -3,6 +3,7 @@
 use std::io::{self, Write};
 
 use serde::Serialize;
+use trinity_protocol::Symbol;
 
 use crate::cli::output::{Table, exact_time, short_time, write_json};
 use crate::market::symbol_row::last_day;
@@ -157,7 +158,7 @@ fn milliseconds(ms: u32) -> String {
     }
 }
 
-fn names(names: &[trinity_protocol::Symbol]) -> String {
+fn names(names: &[Symbol]) -> String {
     if names.is_empty() {
         return "-".to_owned();
     }
@@ -202,7 +203,7 @@ impl<'a> SymbolView<'a> {
             jump_bps: definition.jump_bps,
             dispute_bps: definition.dispute_bps,
             peg_bps: definition.peg_bps,
-            routes: definition.routes.iter().map(|name| name.as_str()).collect(),
+            routes: definition.routes.iter().map(Symbol::as_str).collect(),
             aliases: definition
                 .aliases
                 .iter()

@@ -8,7 +8,7 @@ use trinity_protocol::{Code, PriceStatus, Refusal};
 use super::Ops;
 use super::exposition::{Exposition, seconds};
 use crate::shard::web::{CutReason, WebCounters};
-use crate::tables::counters::{Counter, ShardCounters};
+use crate::tables::counters::{Counter, MissCounters, ShardCounters};
 use crate::tables::prices::PriceRecord;
 
 /// One counter of many.
@@ -20,6 +20,7 @@ pub(super) fn render(ops: &Ops, now_ns: u64) -> String {
     process(&mut out, ops);
     shards(&mut out, ops, now_ns);
     workers(&mut out, ops, now_ns);
+    misses(&mut out, ops);
     market(&mut out, ops, now_ns);
     ledger_and_keys(&mut out, ops, now_ns);
     out.finish()
@@ -247,6 +248,83 @@ fn workers(out: &mut Exposition, ops: &Ops, now_ns: u64) {
     );
     for (index, worker) in ops.web.iter().enumerate() {
         family.latencies(&[("worker", &index)], &worker.latency);
+    }
+}
+
+/// Prices that were missed: what became of the requests, in shards and in HTTP workers, and of
+/// the symbols.
+fn misses(out: &mut Exposition, ops: &Ops) {
+    let shards = || {
+        let shards = ops.shards.iter().enumerate();
+        shards.map(|(index, shard)| ("udp", index, &shard.counters.misses))
+    };
+    let workers = || {
+        let workers = ops.web.iter().enumerate();
+        workers.map(|(index, worker)| ("http", index, &worker.misses))
+    };
+    let all = || shards().chain(workers());
+    let mut family = out.gauge(
+        "trinity_miss_requests_waiting",
+        "Requests that wait for prices that are being fetched.",
+    );
+    for (protocol, core, counters) in all() {
+        family.sample(
+            &[("protocol", &protocol), ("core", &core)],
+            counters.waiting.get(),
+        );
+    }
+    let plain: [(&'static str, &str, Pick<MissCounters>); 3] = [
+        (
+            "trinity_miss_requests_waited_total",
+            "Requests that were let wait for a price.",
+            |c| &c.waited,
+        ),
+        (
+            "trinity_miss_requests_overflowed_total",
+            "Requests that could not wait for a price because too many did.",
+            |c| &c.overflow,
+        ),
+        (
+            "trinity_miss_symbols_remembered_total",
+            "Missed symbols that nobody waited for because they were fetched just before, mostly in vain.",
+            |c| &c.remembered,
+        ),
+    ];
+    for (name, help, pick) in plain {
+        let mut family = out.counter(name, help);
+        for (protocol, core, counters) in all() {
+            family.sample(&[("protocol", &protocol), ("core", &core)], pick(counters).get());
+        }
+    }
+    let outcomes: [(&str, Pick<MissCounters>); 5] = [
+        ("fresh", |c| &c.fresh),
+        ("nothing", |c| &c.nothing),
+        ("deadline", |c| &c.deadline),
+        ("stopped", |c| &c.stopped),
+        ("abandoned", |c| &c.abandoned),
+    ];
+    let mut family = out.counter(
+        "trinity_miss_waits_total",
+        "Waits that are over, by what ended them.",
+    );
+    for (protocol, core, counters) in all() {
+        for (outcome, pick) in outcomes {
+            let labels = [
+                ("protocol", &protocol as &dyn std::fmt::Display),
+                ("core", &core),
+                ("outcome", &outcome),
+            ];
+            family.sample(&labels, pick(counters).get());
+        }
+    }
+    if let Some(board) = &ops.misses {
+        out.gauge("trinity_miss_symbols_wanted", "Symbols that wait to be fetched.")
+            .sample(&[], board.waiting());
+        out.counter(
+            "trinity_miss_flights_total",
+            "Symbols that were asked for to be fetched.",
+        )
+        .sample(&[], board.flights());
     }
 }
 

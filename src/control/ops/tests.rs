@@ -5,6 +5,8 @@ use trinity_protocol::{Code, PriceStatus, Refusal, Symbol};
 
 use super::*;
 use crate::limits::{HEARTBEAT_STALE_MS, KEYS_STALE_MS, MARKET_STALE_MS};
+use crate::tables::counters::Waited;
+use crate::tables::misses::MissBoard;
 use crate::tables::prices::{PriceRecord, PriceWriter, SymbolIndex, SymbolNames};
 
 const NOW: u64 = 1_700_000_000_000_000_000;
@@ -42,6 +44,7 @@ fn board() -> (Ops, PriceWriter) {
             .collect(),
         web: vec![Arc::default(), Arc::default()],
         prices: Arc::clone(&tables[0]),
+        misses: Some(Arc::new(MissBoard::with_room(2, 2, || {}))),
         market: MarketFacts::new(MarketKind::Replay, "replay:test"),
         ledger: LedgerFacts::new("sqlite"),
         keys: KeysFacts::default(),
@@ -273,6 +276,11 @@ fn metrics_are_well_formed_and_no_series_comes_twice() {
     counters.latency.record(1_000, 4);
     ops.web[0].codes[Code::Ok as usize].add(2);
     ops.web[0].classes[1].add(2);
+    counters.misses.began(2);
+    ops.web[0].misses.began(1);
+    ops.web[0].misses.ended(Waited::Deadline, 0);
+    let board = ops.misses.as_ref().expect("a board");
+    board.want(SymbolIndex(0), NOW);
     ops.ledger.oldest_unflushed_second.set(NOW / 1_000_000_000 - 30);
     let page = ops.page("/metrics", NOW + 1_500 * MS).expect("a page");
     let text = std::str::from_utf8(&page.body).expect("UTF-8");
@@ -303,6 +311,17 @@ fn metrics_are_well_formed_and_no_series_comes_twice() {
         ),
         ("trinity_http_answers_total{worker=\"0\",code=\"OK\"}", 2.0),
         ("trinity_http_responses_total{worker=\"0\",class=\"2xx\"}", 2.0),
+        ("trinity_miss_requests_waiting{protocol=\"udp\",core=\"1\"}", 2.0),
+        (
+            "trinity_miss_waits_total{protocol=\"http\",core=\"0\",outcome=\"deadline\"}",
+            1.0,
+        ),
+        (
+            "trinity_miss_requests_waited_total{protocol=\"http\",core=\"0\"}",
+            1.0,
+        ),
+        ("trinity_miss_flights_total", 1.0),
+        ("trinity_miss_symbols_wanted", 1.0),
         ("trinity_market_info{kind=\"replay\",source=\"replay:test\"}", 1.0),
         ("trinity_market_quotes_rejected_total{reason=\"crossed\"}", 4.0),
         ("trinity_symbols{status=\"LIVE\"}", 1.0),
@@ -338,7 +357,7 @@ fn metrics_have_no_label_for_clients_or_keys() {
     let text = std::str::from_utf8(&page.body).expect("UTF-8");
     let allowed = [
         "version", "node", "driver", "reason", "shard", "cpu", "worker", "class", "code", "le", "kind",
-        "source", "status",
+        "source", "status", "protocol", "core", "outcome",
     ];
     for line in text.lines().filter(|line| !line.starts_with('#')) {
         for label in line

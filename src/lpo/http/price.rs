@@ -108,8 +108,10 @@ impl<'a> Quoted<'a> {
             json.key("publish_time_ns").null().key("timestamp").null();
         }
         json.key("source").string(source);
-        // Every price given here was in memory before it was asked for.
-        json.key("cached").boolean(has_value);
+        // A price that was fetched because somebody missed it says so; every other one was in
+        // memory before it was asked for.
+        let fetched = PriceFlags(entry.flags).contains(PriceFlags::FETCHED);
+        json.key("cached").boolean(has_value && !fetched);
         json.key("cache_age_seconds");
         if has_value {
             json.decimal(false, self.age_ns / 1_000_000, -3);

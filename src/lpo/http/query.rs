@@ -28,6 +28,17 @@ pub struct BatchQuery<'a> {
     pub max_age_ms: u32,
 }
 
+/// What is asked, in either way.
+#[derive(Debug)]
+pub struct Question<'a> {
+    /// The assets as the client spelt them, duplicates and all; at least one.
+    pub assets: Vec<Cow<'a, str>>,
+    /// As in [`PriceQuery`].
+    pub max_age_ms: u32,
+    /// Whether the answer is a list, even if of one.
+    pub is_batch: bool,
+}
+
 /// A question that was not understood, and what to tell its sender.
 #[derive(Debug, PartialEq, Eq)]
 pub struct Misunderstood {
@@ -35,6 +46,38 @@ pub struct Misunderstood {
     pub problem: Problem,
     /// What to do about it.
     pub detail: String,
+}
+
+impl Question<'_> {
+    /// A question that outlives the request it came in.
+    pub fn into_owned(self) -> Question<'static> {
+        let owned = |asset: Cow<'_, str>| Cow::Owned(asset.into_owned());
+        Question {
+            assets: self.assets.into_iter().map(owned).collect(),
+            max_age_ms: self.max_age_ms,
+            is_batch: self.is_batch,
+        }
+    }
+}
+
+impl<'a> From<PriceQuery<'a>> for Question<'a> {
+    fn from(query: PriceQuery<'a>) -> Self {
+        Self {
+            assets: vec![query.asset],
+            max_age_ms: query.max_age_ms,
+            is_batch: false,
+        }
+    }
+}
+
+impl<'a> From<BatchQuery<'a>> for Question<'a> {
+    fn from(query: BatchQuery<'a>) -> Self {
+        Self {
+            assets: query.assets,
+            max_age_ms: query.max_age_ms,
+            is_batch: true,
+        }
+    }
 }
 
 impl<'a> PriceQuery<'a> {

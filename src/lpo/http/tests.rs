@@ -93,6 +93,7 @@ impl Server {
             source: "replay:test",
             clock: &clock,
             month_left_ms: 3_600_000,
+            misses: None,
         };
         let (path, query) = target
             .split_once('?')
@@ -106,7 +107,8 @@ impl Server {
         };
         match answerer.begin(head) {
             Step::Answered(answer) => answer,
-            Step::Body(proven) => answerer.finish(proven, body),
+            Step::Body(proven) => answerer.finish(proven, body).expect("nobody fetches"),
+            Step::Wait(waiting) => panic!("nobody fetches: {waiting:?}"),
         }
     }
 
@@ -530,11 +532,10 @@ fn a_key_revoked_while_its_body_comes_is_refused() {
         source: "",
         clock: &clock,
         month_left_ms: 0,
+        misses: None,
     };
-    assert_eq!(
-        slug(&answerer.finish(proven, b"{\"assets\":[\"btc\"]}")),
-        "refused-key"
-    );
+    let answer = answerer.finish(proven, b"{\"assets\":[\"btc\"]}");
+    assert_eq!(slug(&answer.expect("nobody fetches")), "refused-key");
     let slow = answerer.give_up(proven, Problem::SlowRequest, "Send it faster.");
     assert_eq!(slow.response.status(), StatusCode::REQUEST_TIMEOUT);
 }

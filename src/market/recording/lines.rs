@@ -14,13 +14,13 @@ const KEPT_LINE_BYTES: usize = 1 << 20;
 
 const READ_BUFFER_BYTES: usize = 64 << 10;
 
-pub(super) struct Lines {
+pub(in crate::market) struct Lines {
     input: Box<dyn BufRead + Send>,
     line: Vec<u8>,
     number: u64,
 }
 
-pub(super) enum Line<'a> {
+pub(in crate::market) enum Line<'a> {
     /// A line without its end; `terminated` is false for what stands after the last line end.
     Text { text: &'a [u8], terminated: bool },
     /// A line longer than [`MAX_LINE_BYTES`], skipped.
@@ -29,7 +29,7 @@ pub(super) enum Line<'a> {
 
 impl Lines {
     /// Reads `input` as gzip if it begins like it, else as it is.
-    pub(super) fn new(input: impl Read + Send + 'static) -> io::Result<Self> {
+    pub(in crate::market) fn new(input: impl Read + Send + 'static) -> io::Result<Self> {
         let mut plain = BufReader::with_capacity(READ_BUFFER_BYTES, input);
         let gzip = plain.fill_buf()?.starts_with(&[0x1f, 0x8b]);
         let input: Box<dyn BufRead + Send> = if gzip {
@@ -48,13 +48,13 @@ impl Lines {
     }
 
     /// Number of the line last returned, from 1.
-    pub(super) fn number(&self) -> u64 {
+    pub(in crate::market) fn number(&self) -> u64 {
         self.number
     }
 
     /// The next line; None at the end. What stands before an error without a line end is lost
     /// with it: half a number must not pass for a whole one.
-    pub(super) fn next(&mut self) -> io::Result<Option<Line<'_>>> {
+    pub(in crate::market) fn next(&mut self) -> io::Result<Option<Line<'_>>> {
         self.line.clear();
         self.line.shrink_to(KEPT_LINE_BYTES);
         let mut too_long = false;

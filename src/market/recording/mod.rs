@@ -50,7 +50,7 @@ use serde::Deserialize;
 use super::symbol::SymbolTable;
 use super::symbol_rows::SymbolTableError;
 use super::venue::VenueId;
-use lines::{Line, Lines};
+pub(super) use lines::{Line, Lines};
 use normalised::Column;
 
 pub use lines::MAX_LINE_BYTES;
@@ -207,10 +207,12 @@ impl Recording {
 
     /// The table to play it with: the built-in rows, its own, and its age limits.
     pub fn symbol_table(&self) -> Result<SymbolTable, RecordingError> {
-        self.header.symbol_table().map_err(|error| RecordingError::Symbols {
-            name: self.name(),
-            error,
-        })
+        self.header
+            .symbol_table()
+            .map_err(|error| RecordingError::Symbols {
+                name: self.name(),
+                error,
+            })
     }
 
     /// Reads it from its beginning.

@@ -162,7 +162,8 @@ impl Frames {
         if text.trim_ascii().is_empty() {
             return Ok(None);
         }
-        let line: Envelope<'_> = serde_json::from_slice(text).map_err(|error| format!("not JSON: {error}"))?;
+        let line: Envelope<'_> =
+            serde_json::from_slice(text).map_err(|error| format!("not JSON: {error}"))?;
         let time_ns = match (line.ts_ns, line.ts) {
             (Some(ns), _) => ns,
             // Seconds as a binary fraction: exact to the microsecond for centuries to come.
@@ -179,7 +180,9 @@ impl Frames {
         };
         let told = match line.venue.as_deref() {
             None => None,
-            Some(name) => Some(VenueId::from_name(name).ok_or_else(|| format!("`{name}` is no known venue"))?),
+            Some(name) => {
+                Some(VenueId::from_name(name).ok_or_else(|| format!("`{name}` is no known venue"))?)
+            }
         };
         match line.t.as_deref() {
             Some("connect") => {

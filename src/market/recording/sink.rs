@@ -21,6 +21,11 @@ use crate::limits::{
 use crate::market::tap::{FrameTap, TapFrame};
 use crate::market::venue::VenueId;
 
+const _: () = assert!(
+    RECORDING_QUEUE_BYTES >= crate::market::venue::MAX_FRAME_BYTES,
+    "the largest frame must be able to wait"
+);
+
 /// Without news for so long, what was written is flushed and what was lost is told.
 const IDLE: Duration = Duration::from_millis(250);
 
@@ -294,7 +299,11 @@ impl Drain {
             return Ok(());
         }
         self.told = now;
-        tracing::warn!(frames, bytes, "the disk is too slow for the recording; frames were lost");
+        tracing::warn!(
+            frames,
+            bytes,
+            "the disk is too slow for the recording; frames were lost"
+        );
         self.writer.lost(self.latest_ns, frames, bytes)
     }
 }

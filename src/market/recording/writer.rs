@@ -119,8 +119,12 @@ impl RecordingWriter {
             return Err(io::Error::new(io::ErrorKind::InvalidInput, problem));
         }
         let folder = folder_of(&path);
-        tempfile_in(&folder)
-            .map_err(|error| io::Error::new(error.kind(), format!("cannot write in {}: {error}", folder.display())))?;
+        tempfile_in(&folder).map_err(|error| {
+            io::Error::new(
+                error.kind(),
+                format!("cannot write in {}: {error}", folder.display()),
+            )
+        })?;
         let open = move |began_ns| {
             let (path, file) = create_next(&path, began_ns)?;
             Ok((path, Box::new(file) as Box<dyn Write + Send>))
@@ -358,7 +362,11 @@ pub(super) fn folder_of(path: &Path) -> PathBuf {
 fn set_name(path: &Path) -> Option<(String, String)> {
     let name = path.file_name()?.to_str()?;
     let dot = name.find('.').unwrap_or(name.len());
-    let extension = if dot == name.len() { ".jsonl.gz" } else { &name[dot..] };
+    let extension = if dot == name.len() {
+        ".jsonl.gz"
+    } else {
+        &name[dot..]
+    };
     Some((name[..dot].to_owned(), extension.to_owned()))
 }
 

@@ -2,6 +2,7 @@
 
 use super::*;
 use crate::market::decimal::Decimal;
+use crate::market::symbol_row::end_of_day;
 
 fn build(rows: &str) -> Result<SymbolTable, SymbolTableError> {
     SymbolTableBuilder::default().rows("test", rows)?.build()
@@ -40,7 +41,15 @@ fn the_built_in_table_knows_the_usual_assets_by_all_their_names() {
         .symbols()
         .filter(|(_, spec)| spec.quote.as_str() == "USD")
         .count();
-    assert!(in_dollars >= 22, "{in_dollars} symbols in dollars");
+    assert!(in_dollars >= 150, "{in_dollars} symbols in dollars");
+    let streamed = table
+        .symbols()
+        .filter(|(_, spec)| spec.quote.as_str() == "USD" && spec.streamed);
+    assert_eq!(streamed.count(), 150);
+    assert!(
+        table.symbols().any(|(_, spec)| !spec.streamed),
+        "and some on demand"
+    );
 }
 
 #[test]
@@ -88,7 +97,26 @@ fn a_venue_spelling_means_one_market_and_old_and_new_spellings_the_same() {
     let venues: usize = VenueId::all()
         .filter(|v| table.markets().any(|(_, m)| m.venue == *v))
         .count();
-    assert_eq!(venues, 5, "every venue has markets");
+    assert_eq!(venues, VenueId::all().count(), "every venue has markets");
+    // The first spelling is what the venue's stream is asked for.
+    for (venue, spelling) in [
+        ("coinbase", "BTC-USD"),
+        ("kraken", "BTC/USD"),
+        ("gemini", "btcusd"),
+        ("okx", "BTC-USDT"),
+        ("cryptocom", "BTC_USD"),
+        ("gate", "BTC_USDT"),
+        ("binance", "BTCUSDT"),
+        ("bitstamp", "btcusd"),
+        ("bybit", "BTCUSDT"),
+        ("kucoin", "BCHSV-USDT"),
+    ] {
+        let market = table.market(at(venue, spelling).expect(spelling));
+        assert_eq!(&*market.spellings[0], spelling, "{venue}");
+    }
+    assert_eq!(at("gemini", "BTCUSD"), at("gemini", "btcusd"));
+    let lots = at("binance", "1000SATSUSDT").map(|id| table.market(id).unit_exponent);
+    assert_eq!(lots, Some(-3));
 }
 
 #[test]
@@ -232,5 +260,123 @@ fn later_rows_replace_earlier_ones_whole_and_keep_their_place() {
     assert_eq!(
         table.market_by_spelling(VenueId::from_name("kraken").expect("a venue"), "A"),
         None
+    );
+}
+
+#[test]
+fn a_renamed_asset_answers_to_its_old_name_until_the_day_that_ends_it() {
+    let rows = "POL-USD POL USD -8 0.00001 1 1000 2000 500 500 - POL,MATIC@2027-12-31 kraken=POL/USD,MATIC/USD\n\
+                X-USD X USD -8 0.00001 1 1000 2000 500 500 - Y@2028-06-30";
+    let end = end_of_day("2027-12-31").expect("a day");
+    let at = |now_ns: Option<u64>| {
+        let builder = SymbolTableBuilder::default()
+            .rows("test", rows)
+            .expect("good rows");
+        let builder = match now_ns {
+            Some(now_ns) => builder.now(now_ns),
+            None => builder,
+        };
+        builder.build().expect("good rows")
+    };
+    let before = at(Some(end - 1));
+    assert_eq!(before.resolve("matic"), before.resolve("POL-USD"));
+    assert_eq!(before.next_alias_end_ns(), Some(end));
+    let after = at(Some(end));
+    assert_eq!(after.resolve("MATIC"), None);
+    assert_eq!(after.resolve("POL"), Some(SymbolId(0)));
+    assert_eq!(
+        after.symbol(SymbolId(0)).aliases,
+        [Symbol::new("POL").expect("a name")]
+    );
+    assert_eq!(after.next_alias_end_ns(), end_of_day("2028-06-30").ok());
+    assert_eq!(at(after.next_alias_end_ns()).next_alias_end_ns(), None);
+    let kraken = VenueId::from_name("kraken").expect("a venue");
+    assert!(
+        after.market_by_spelling(kraken, "MATIC/USD").is_some(),
+        "the venue's old spelling stays"
+    );
+    // A recording has a time of its own: nothing ends in it.
+    let timeless = at(None);
+    assert!(timeless.resolve("MATIC").is_some() && timeless.next_alias_end_ns().is_none());
+}
+
+#[test]
+fn a_name_that_has_ended_is_free_for_another_symbol() {
+    let rows = "A-USD A USD -8 0.01 1 1 2 5 5 - OLD@2027-12-31\nB-USD B USD -8 0.01 1 1 2 5 5 - OLD";
+    let end = end_of_day("2027-12-31").expect("a day");
+    let build = |now_ns| {
+        let builder = SymbolTableBuilder::default().rows("test", rows)?.now(now_ns);
+        builder.build()
+    };
+    let early = build(end - 1).expect_err("two symbols claim it");
+    assert!(
+        early
+            .to_string()
+            .contains("line 2, aliases: OLD already means A-USD"),
+        "{early}"
+    );
+    assert_eq!(build(end).expect("free by now").resolve("OLD"), Some(SymbolId(1)));
+}
+
+#[test]
+fn a_retired_symbol_keeps_its_id_and_nothing_leads_to_it() {
+    let rows =
+        "A-USD A USD -8 0.01 1 1 2 5 5 - AA kraken=A/USD\nB-USD B USD -8 0.01 1 1 2 5 5 - - kraken=B/USD";
+    let mut rows: Vec<_> = symbol_rows::parse("test", rows)
+        .expect("good rows")
+        .into_iter()
+        .map(|placed| placed.row)
+        .collect();
+    rows[0].retired = true;
+    let build = |rows: &[SymbolRow]| {
+        let mut builder = SymbolTableBuilder::default();
+        for row in rows {
+            builder = builder.row(row.clone())?;
+        }
+        builder.build()
+    };
+    let table = build(&rows).expect("good rows");
+    assert_eq!((table.len(), table.resolve("B-USD")), (2, Some(SymbolId(1))));
+    for name in ["A-USD", "AA", "A/USD", "AUSD"] {
+        assert_eq!(table.resolve(name), None, "{name}");
+    }
+    let retired = table.symbol(SymbolId(0));
+    assert!(retired.retired && !retired.streamed);
+    assert!(table.seats(SymbolId(0)).is_empty());
+    let kraken = VenueId::from_name("kraken").expect("a venue");
+    assert_eq!(table.market_by_spelling(kraken, "A/USD"), None);
+
+    // Another symbol may have its name and its spelling, and one that still needs it may not stay.
+    rows[1].aliases.push("A-USD".parse().expect("a name"));
+    rows[1].markets[0].spellings.push("A/USD".into());
+    assert_eq!(build(&rows).expect("free").resolve("A-USD"), Some(SymbolId(1)));
+    rows[1].aliases.clear();
+    let retired = rows[0].name;
+    rows[1].routes.push(retired);
+    let error = build(&rows).expect_err("the route leads nowhere").to_string();
+    assert_eq!(error, "symbol B-USD, routes: A-USD is retired");
+}
+
+#[test]
+fn the_built_in_rows_by_themselves_make_the_built_in_table() {
+    let mut builder = SymbolTableBuilder::default();
+    for row in SymbolTable::builtin_rows() {
+        builder = builder.row(row).expect("good rows");
+    }
+    let (rows, table) = (builder.build().expect("good rows"), SymbolTable::builtin());
+    assert!(rows.symbols().eq(table.symbols()) && rows.markets().eq(table.markets()));
+}
+
+#[test]
+fn an_error_of_a_row_names_its_symbol_field_and_remedy() {
+    let mut row = SymbolTable::builtin_rows().remove(0);
+    row.tick = Decimal::new(1, -12);
+    let error = SymbolTableBuilder::default()
+        .row(row)
+        .expect_err("below the exponent")
+        .to_string();
+    assert_eq!(
+        error,
+        "symbol USDT-USD, tick: `0.000000000001` is not a price step of at least 10^-8, such as 0.01"
     );
 }

@@ -9,7 +9,7 @@
 //! | trade sequence | `i` where it is a number (spot); contracts have UUIDs |
 //! | `S` of a trade | the taker's: `Buy`, `Sell` |
 //! | levels of a book | `[price, size]`, best first |
-//! | history | none is sent: `"type":"snapshot"` stands in every `publicTrade` message and marks nothing |
+//! | history | v5 sends none: `"type":"snapshot"` stands in every `publicTrade` message and marks nothing; v1 marks it by `f` |
 //!
 //! `seq` rises with every message of a symbol. `u` does not: level 1 repeats it when it sends the
 //! unchanged book again after 3 seconds, and it begins anew at 1 when the service restarts.
@@ -83,9 +83,11 @@ fn push<'f>(frame: Json<'f>, topic: &'f str, sink: &mut Sink<'_>) {
     };
     match kind {
         "orderbook" => message.orderbook(rest.split('.').next() == Some("1"), sink),
-        "tickers" => message.one(data, sink, |message, symbol| message.ticker(symbol)),
-        "publicTrade" | "trade" => message.trades(sink),
-        "bookTicker" | "bookticker" => message.one(data, sink, |_, symbol| old::book_ticker(data, symbol)),
+        "tickers" | "realtimes" => message.each(kind, sink, Message::ticker),
+        "publicTrade" | "trade" => message.each(kind, sink, Message::any_trade),
+        "bookTicker" | "bookticker" => {
+            message.each(kind, sink, |_, element, symbol| old::book_ticker(element, symbol));
+        }
         "orderBookL2_25" | "orderBook_200" | "depth" | "diffDepth" | "mergedDepth" => {
             sink(Event::Book(Book {
                 instrument: message.owner(data).ok(),
@@ -124,11 +126,33 @@ impl<'f> Message<'f> {
         &self,
         element: Json<'f>,
         sink: &mut Sink<'_>,
-        read: impl FnOnce(&Self, &'f str) -> Result<Event<'f>, Invalid>,
+        read: impl FnOnce(&Self, Json<'f>, &'f str) -> Result<Event<'f>, Invalid>,
     ) {
         match self.owner(element) {
-            Ok(symbol) => field::emit(sink, Some(symbol), read(self, symbol)),
+            Ok(symbol) => field::emit(sink, Some(symbol), read(self, element, symbol)),
             Err(invalid) => field::emit(sink, None, Err(invalid)),
+        }
+    }
+
+    /// Reads the one object or every element of the array that the data are.
+    fn each(
+        &self,
+        kind: &'f str,
+        sink: &mut Sink<'_>,
+        read: impl Fn(&Self, Json<'f>, &'f str) -> Result<Event<'f>, Invalid>,
+    ) {
+        if self.data.is_object() {
+            return self.one(self.data, sink, read);
+        }
+        if !self.data.is_array() {
+            let invalid = Invalid::field("data", Reason::WrongType);
+            return field::emit(sink, self.symbol, Err(invalid));
+        }
+        for element in self.data.elements() {
+            self.one(element, sink, &read);
+        }
+        if self.data.elements().left() == 0 {
+            sink(Event::Ignored { kind });
         }
     }
 
@@ -138,7 +162,7 @@ impl<'f> Message<'f> {
             snapshot: !self.delta,
         }));
         if best && !self.delta {
-            self.one(self.data, sink, Self::best);
+            self.one(self.data, sink, |message, _, symbol| message.best(symbol));
         }
     }
 
@@ -165,31 +189,34 @@ impl<'f> Message<'f> {
         Ok(stamp("cts")?.or(stamp("ts")?))
     }
 
-    fn ticker(&self, symbol: &'f str) -> Result<Event<'f>, Invalid> {
+    fn ticker(&self, element: Json<'f>, symbol: &'f str) -> Result<Event<'f>, Invalid> {
         let mut quote = VenueQuote::new(symbol);
-        let priced = read_ticker(self.data, &mut quote)?;
+        let priced = read_ticker(element, &mut quote)?;
         if self.delta && !priced {
             return Ok(Event::Ignored { kind: "tickers" });
         }
         if quote.bid.is_some() || quote.ask.is_some() {
             quote.sequence = self.frame.get("cs").and_then(field::id);
         }
-        quote.venue_time_ns = self.time()?;
+        // Spot of v1 has its time in the element.
+        quote.venue_time_ns = match (self.time()?, element.get("t")) {
+            (None, Some(time)) => field::unix_millis(time, "t")?,
+            (time, _) => time,
+        };
         quote.priced().map(Event::Quote)
     }
 
-    fn trades(&self, sink: &mut Sink<'_>) {
-        if self.data.is_object() {
-            return self.one(self.data, sink, |_, symbol| any_trade(self.data, symbol));
-        }
-        if !self.data.is_array() {
-            return field::emit(sink, self.symbol, Err(Invalid::field("data", Reason::WrongType)));
-        }
-        for element in self.data.elements() {
-            self.one(element, sink, |_, symbol| any_trade(element, symbol));
-        }
-        if self.data.elements().left() == 0 {
-            sink(Event::Ignored { kind: "trade" });
+    /// The three generations name a trade's fields differently; `v` is a size in one, an id in
+    /// another.
+    fn any_trade(&self, element: Json<'f>, symbol: &'f str) -> Result<Event<'f>, Invalid> {
+        if element.get("price").is_some() {
+            old::contract_trade(element, symbol)
+        } else if element.get("q").is_some() {
+            // Spot of v1 marks the first message after a subscription: it is history.
+            let first = self.frame.get("f").and_then(Json::boolean) == Some(true);
+            old::spot_trade(element, symbol, first)
+        } else {
+            trade(element, symbol)
         }
     }
 }
@@ -218,17 +245,6 @@ fn read_ticker(element: Json<'_>, quote: &mut VenueQuote<'_>) -> Result<bool, In
         );
     }
     Ok(priced)
-}
-
-/// The three generations name a trade's fields differently; `v` is a size in one, an id in another.
-fn any_trade<'f>(element: Json<'f>, symbol: &'f str) -> Result<Event<'f>, Invalid> {
-    if element.get("price").is_some() {
-        old::contract_trade(element, symbol)
-    } else if element.get("q").is_some() {
-        old::spot_trade(element, symbol)
-    } else {
-        trade(element, symbol)
-    }
 }
 
 fn trade<'f>(element: Json<'f>, symbol: &'f str) -> Result<Event<'f>, Invalid> {

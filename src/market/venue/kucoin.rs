@@ -81,12 +81,13 @@ fn push(frame: Json<'_>, sink: &mut Sink<'_>) {
         .filter(|name| !name.is_empty()),
     };
     match path {
-        "/market/ticker" => message.one(sink, |name| ticker(data, name, "time")),
+        "/market/ticker" => message.one(sink, |name| ticker(data, name, spot_time)),
         "/contractMarket/ticker" | "/contractMarket/tickerV2" => {
-            message.one(sink, |name| ticker(data, name, "ts"));
+            message.one(sink, |name| ticker(data, name, futures_time));
         }
-        "/market/match" => message.one(sink, |name| trade(data, name, "time", false)),
-        "/contractMarket/execution" => message.one(sink, |name| trade(data, name, "ts", false)),
+        "/market/match" | "/contractMarket/execution" => {
+            message.one(sink, |name| trade(data, name, false));
+        }
         "/market/snapshot" => snapshot(data, sink),
         "/spotMarket/level1" => {
             message.book(true, sink);
@@ -134,20 +135,30 @@ impl<'f> Message<'f> {
 }
 
 /// A ticker of the stream, whose sequence orders it.
-fn ticker<'f>(data: Json<'f>, name: &'f str, time: &'static str) -> Result<Event<'f>, Invalid> {
+fn ticker<'f>(
+    data: Json<'f>,
+    name: &'f str,
+    time: impl FnOnce(Json<'f>) -> Result<Option<u64>, Invalid>,
+) -> Result<Event<'f>, Invalid> {
     let mut quote = VenueQuote::new(name);
     read_ticker(data, &mut quote)?;
     quote.sequence = data.get("sequence").and_then(field::id);
-    quote.venue_time_ns = quote_time(data, time)?;
+    quote.venue_time_ns = time(data)?;
     quote.priced().map(Event::Quote)
 }
 
-/// The time of a quote: spot counts milliseconds in `time`, futures nanoseconds in `ts`.
-fn quote_time(data: Json<'_>, name: &'static str) -> Result<Option<u64>, Invalid> {
-    match (data.get(name), name) {
-        (None, _) => Ok(None),
-        (Some(value), "ts") => field::unix_nanos(value, name),
-        (Some(value), _) => field::unix_millis(value, name),
+/// When a quote of spot was so.
+fn spot_time(data: Json<'_>) -> Result<Option<u64>, Invalid> {
+    data.get("time")
+        .map_or(Ok(None), |time| field::unix_millis(time, "time"))
+}
+
+/// When a quote of futures was so; before 2021 the field had the name it has for spot.
+fn futures_time(data: Json<'_>) -> Result<Option<u64>, Invalid> {
+    match (data.get("ts"), data.get("time")) {
+        (Some(time), _) => field::unix_nanos(time, "ts"),
+        (None, Some(time)) => field::unix_nanos(time, "time"),
+        (None, None) => Ok(None),
     }
 }
 
@@ -224,12 +235,8 @@ fn single(value: Json<'_>, side: &'static str) -> Result<(Option<Decimal>, Optio
     field::level(value, side)
 }
 
-fn trade<'f>(
-    data: Json<'f>,
-    instrument: &'f str,
-    time: &'static str,
-    snapshot: bool,
-) -> Result<Event<'f>, Invalid> {
+/// A trade counts nanoseconds: spot in `time`, futures in `ts`, before 2021 in `time`.
+fn trade<'f>(data: Json<'f>, instrument: &'f str, snapshot: bool) -> Result<Event<'f>, Invalid> {
     let mut trade = TradeFields::new(snapshot);
     for (name, value) in data.members() {
         match name {
@@ -237,7 +244,8 @@ fn trade<'f>(
             "size" => trade.size = field::size(value, "size")?,
             "sequence" => trade.sequence = field::id(value),
             "side" => trade.side = value.string().and_then(taker_side),
-            name if name == time => trade.venue_time_ns = field::unix_nanos(value, time)?,
+            "time" => trade.venue_time_ns = field::unix_nanos(value, "time")?,
+            "ts" => trade.venue_time_ns = field::unix_nanos(value, "ts")?,
             _ => {}
         }
     }

@@ -8,7 +8,7 @@
 //! | trade sequence | `tradeId`, per instrument | `trade_id` |
 //! | `side` of a trade | the taker's: `buy`, `sell` | the same |
 //! | levels of a book | `[price, size, "0", orders]`, best first | `[price, size, orders..]` |
-//! | history | none is sent after a subscription | the last trade and ticker, unmarked, as old as they are |
+//! | history | after a subscription the last trade there was, unmarked and as old as its `ts` says | the same |
 //! | frame | text | binary: raw deflate without a header |
 //!
 //! `tickers` gives bid, ask and last price; `bbo-tbt` is the best level and so a quote as well.

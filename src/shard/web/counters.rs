@@ -3,7 +3,7 @@
 use http::StatusCode;
 use trinity_protocol::Code;
 
-use crate::tables::counters::{Counter, LatencyHistogram};
+use crate::tables::counters::{Counter, LatencyHistogram, MissCounters};
 
 /// Why a worker ended a connection that its client would have kept.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -47,6 +47,8 @@ pub struct WebCounters {
     pub codes: [Counter; Code::ALL.len()],
     /// Prices given.
     pub entries: Counter,
+    /// Requests that missed a price.
+    pub misses: MissCounters,
     /// Time from a request's head to its answer.
     pub latency: LatencyHistogram,
 }

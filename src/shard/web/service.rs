@@ -18,7 +18,7 @@ use super::worker::Worker;
 use crate::clock;
 use crate::limits::{HTTP_BODY_BYTES, HTTP_HEAD_BYTES, HTTP_HEADERS};
 use crate::lpo::http::problem::Problem;
-use crate::lpo::http::{Answer, Head, Proven, Step};
+use crate::lpo::http::{Answer, Head, Proven, Step, Waiting};
 
 /// Answers the requests of one connection.
 pub(super) struct Service {
@@ -28,7 +28,13 @@ pub(super) struct Service {
 
 type Reply = Response<Full<Bytes>>;
 
-/// A reply that is there, or that waits for the request's body.
+/// What a request still needs before it can be answered.
+enum Needs {
+    Body(Proven),
+    Prices(Box<Waiting>),
+}
+
+/// A reply that is there, or that waits for the request's body or for prices.
 pub(super) enum Answering {
     Ready(Option<Reply>),
     Waiting(Pin<Box<dyn Future<Output = Reply>>>),
@@ -39,8 +45,8 @@ impl Service {
         Self { worker, watch }
     }
 
-    /// Answers a head; `Err` asks for the body.
-    fn begin(&self, request: &Request<Incoming>, arrived_ns: u64) -> Result<Response<Bytes>, Proven> {
+    /// Answers a head; `Err` tells what is needed for it.
+    fn begin(&self, request: &Request<Incoming>, arrived_ns: u64) -> Result<Response<Bytes>, Needs> {
         let worker = &self.worker;
         if self.head_is_too_long(request) {
             worker.counters.was_cut(CutReason::LongHead);
@@ -63,7 +69,8 @@ impl Service {
         };
         match oracle.borrow_mut().ask(|answerer| answerer.begin(head)) {
             Step::Answered(answer) => Ok(worker.counted(answer)),
-            Step::Body(proven) => Err(proven),
+            Step::Body(proven) => Err(Needs::Body(proven)),
+            Step::Wait(waiting) => Err(Needs::Prices(waiting)),
         }
     }
 
@@ -122,7 +129,13 @@ async fn with_body(worker: Rc<Worker>, watch: Rc<Watch>, body: Incoming, proven:
     };
     let oracle = worker.oracle.as_ref().expect("only the oracle asks for bodies");
     let answer = match &collected {
-        Ok(body) => oracle.borrow_mut().ask(|answerer| answerer.finish(proven, body)),
+        Ok(body) => {
+            let answer = oracle.borrow_mut().ask(|answerer| answerer.finish(proven, body));
+            match answer {
+                Ok(answer) => answer,
+                Err(waiting) => worker.wait(&waiting).await,
+            }
+        }
         Err(problem) => {
             let detail = match problem {
                 Problem::SlowRequest => {
@@ -142,6 +155,13 @@ async fn with_body(worker: Rc<Worker>, watch: Rc<Watch>, body: Incoming, proven:
     };
     let response = worker.counted(answer);
     reply(&worker, &watch, response, collected.is_err())
+}
+
+/// Waits for prices, then answers.
+async fn with_prices(worker: Rc<Worker>, watch: Rc<Watch>, waiting: Box<Waiting>, unread: bool) -> Reply {
+    let answer = worker.wait(&waiting).await;
+    let response = worker.counted(answer);
+    reply(&worker, &watch, response, unread)
 }
 
 impl Worker {
@@ -184,9 +204,15 @@ impl hyper::service::Service<Request<Incoming>> for Service {
                 let unread = !request.body().is_end_stream();
                 Answering::Ready(Some(reply(worker, &self.watch, response, unread)))
             }
-            Err(proven) => {
+            Err(needs) => {
                 let (worker, watch) = (Rc::clone(worker), Rc::clone(&self.watch));
-                Answering::Waiting(Box::pin(with_body(worker, watch, request.into_body(), proven)))
+                let body = request.into_body();
+                Answering::Waiting(match needs {
+                    Needs::Body(proven) => Box::pin(with_body(worker, watch, body, proven)),
+                    Needs::Prices(waiting) => {
+                        Box::pin(with_prices(worker, watch, waiting, !body.is_end_stream()))
+                    }
+                })
             }
         }
     }

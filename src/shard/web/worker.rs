@@ -16,12 +16,13 @@ use tokio::time::MissedTickBehavior;
 use super::connection::{self, Watch};
 use super::{OpsPages, WebConfig, WebCounters};
 use crate::clock;
-use crate::limits::METER_CLOSE_MS;
+use crate::limits::{HTTP_WAITING, METER_CLOSE_MS};
 use crate::lpo::http::problem::Problem;
-use crate::lpo::http::{Answerer, Directory};
+use crate::lpo::http::{Answerer, Directory, Misses};
 use crate::shard::ShardShared;
 use crate::tables::keys::KeyTable;
 use crate::tables::meter::Meter;
+use crate::tables::misses::MissBoard;
 use crate::tables::prices::{PriceCopy, PriceTable};
 
 /// What all connections of one worker share.
@@ -47,6 +48,10 @@ pub(super) struct Oracle {
     prices: Cache<PriceCopy, Arc<PriceTable>>,
     keys: Cache<Arc<ArcSwap<KeyTable>>, Arc<KeyTable>>,
     source: Cache<Arc<ArcSwap<String>>, Arc<String>>,
+    misses: Option<Arc<MissBoard>>,
+    counters: Arc<WebCounters>,
+    /// Requests that wait for prices.
+    pub(super) waiting: Rc<Cell<usize>>,
     meter: Meter,
     directory: Directory,
     month_end_ns: u64,
@@ -62,14 +67,19 @@ impl Oracle {
     pub(super) fn new(
         prices: PriceCopy,
         keys: Arc<ArcSwap<KeyTable>>,
+        misses: Option<Arc<MissBoard>>,
         meter: Meter,
         source: Arc<ArcSwap<String>>,
+        counters: &Arc<WebCounters>,
     ) -> Self {
         Self {
             directory: Directory::new(prices.load().names()),
             prices: Cache::new(prices),
             keys: Cache::new(keys),
             source: Cache::new(source),
+            misses,
+            counters: Arc::clone(counters),
+            waiting: Rc::default(),
             meter,
             month_end_ns: u64::MAX,
         }
@@ -86,6 +96,12 @@ impl Oracle {
             source: self.source.load(),
             clock: &clock::unix_nanos,
             month_left_ms: u32::try_from(left_ms).unwrap_or(u32::MAX),
+            misses: self.misses.as_deref().map(|board| Misses {
+                board,
+                counters: &self.counters.misses,
+                waiting: self.waiting.get(),
+                room: HTTP_WAITING,
+            }),
         })
     }
 

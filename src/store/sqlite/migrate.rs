@@ -62,6 +62,15 @@ pub(super) fn up(connection: &mut Connection) -> Result<MigrationStatus> {
     }
 }
 
+/// As a program would have left it that knew no newer migration.
+#[cfg(test)]
+pub(super) fn up_to(connection: &mut Connection, version: u32) -> Result<()> {
+    while status(connection)?.current < version {
+        step(connection)?;
+    }
+    Ok(())
+}
+
 /// Where the schema stands; refuses a file that is no ledger, or one that is newer.
 pub(super) fn status(connection: &Connection) -> Result<MigrationStatus> {
     let application: i32 = connection.pragma_query_value(None, "application_id", |row| row.get(0))?;

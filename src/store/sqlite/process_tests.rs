@@ -59,7 +59,7 @@ async fn processes_that_open_a_new_ledger_at_once_all_succeed() {
             let opened = lines
                 .map_while(std::result::Result::ok)
                 .find(|line| line.starts_with("opened"));
-            assert_eq!(opened.as_deref(), Some("opened 1"), "round {round}");
+            assert_eq!(opened.as_deref(), Some("opened 2"), "round {round}");
         }
     }
     for mut child in children {

@@ -7,7 +7,8 @@ use tempfile::TempDir;
 use trinity_protocol::ApiKey;
 
 use super::*;
-use crate::store::suite::{account, flush_id, ledger_suite, new_key, symbol_row, usage_row};
+use crate::store::SymbolOrigin;
+use crate::store::suite::{account, definition, flush_id, ledger_suite, new_key, symbol_row, usage_row};
 
 async fn fresh() -> (TempDir, SqliteLedger) {
     let dir = tempfile::tempdir().expect("a temporary directory");
@@ -206,7 +207,9 @@ async fn many_first_openers_make_one_ledger() {
         let applied: u32 = by_hand(&dir)
             .query_row("SELECT count(*) FROM schema_migrations", [], |row| row.get(0))
             .expect("counts");
-        assert_eq!(applied, 1);
+        let newest = SqliteLedger::open_existing(dir.path()).await.expect("opens");
+        let newest = newest.migration_status().await.expect("status").newest;
+        assert_eq!(applied, newest, "each migration once");
     }
 }
 
@@ -565,4 +568,132 @@ async fn a_secret_is_in_no_file_and_in_no_debug_form() {
     );
     let numbers = format!("{}, {}", verifier.as_bytes()[0], verifier.as_bytes()[1]);
     assert!(!shown.contains(&numbers), "nor does Debug show the verifier");
+}
+
+#[tokio::test]
+async fn symbols_written_by_hand_are_held_to_the_same_line() {
+    let (dir, ledger) = fresh().await;
+    ledger
+        .seed_symbols(&[definition("A"), definition("B")], 1)
+        .await
+        .expect("seeds");
+    let sql = by_hand(&dir);
+    let row = |fields: &str, values: &str| {
+        format!(
+            "INSERT INTO symbols (name, base, quote, exponent, tick{fields}) \
+             VALUES ('C-USD', 'C', 'USD', -8, '0.01'{values})"
+        )
+    };
+    for refused in [
+        row(", id", ", 1"),
+        row(", min_sources", ", 0"),
+        row(", max_age_ms, hard_age_ms", ", 2, 1"),
+        row(", jump_bps", ", 0"),
+        row(", peg_bps", ", 0"),
+        row(", streamed", ", 2"),
+        row(", origin", ", 'me'"),
+        row(", routes", ", 'usdt-usd'"),
+        row(", routes", ", 'USDT-USD,'"),
+        row(", routes", ", 'USDT-USD, USDC-USD'"),
+        "VALUES ('c', 'C', 'USD', -8, '1')".into(),
+        "VALUES ('C', 'C', 'C', -8, '1')".into(),
+        "VALUES ('C', 'C', 'USD', 1, '1')".into(),
+        "VALUES ('C', 'C', 'USD', -8, '0.00')".into(),
+        "VALUES ('C', 'C', 'USD', -8, '1e-4')".into(),
+        "VALUES ('A-USD', 'A', 'USD', -8, '1')".into(),
+        "DELETE FROM symbols WHERE name = 'A-USD'".into(),
+        "UPDATE symbols SET name = 'AA-USD' WHERE name = 'A-USD'".into(),
+        "UPDATE symbols SET base = 'AA' WHERE name = 'A-USD'".into(),
+        "UPDATE symbols SET id = 99 WHERE name = 'A-USD'".into(),
+        "UPDATE symbols SET retired_at_ns = -1 WHERE name = 'A-USD'".into(),
+        "INSERT INTO symbol_aliases (alias, symbol_id) VALUES ('A', 2)".into(),
+        "INSERT INTO symbol_aliases (alias, symbol_id) VALUES ('aa', 1)".into(),
+        "INSERT INTO symbol_aliases (alias, symbol_id) VALUES ('AA@', 1)".into(),
+        "INSERT INTO symbol_aliases (alias, symbol_id) VALUES ('AA', 77)".into(),
+        "INSERT INTO symbol_aliases (alias, symbol_id, until_ns) VALUES ('AA', 1, 0)".into(),
+        "MARKET VALUES (1, 'kraken', 'X')".into(),
+        "MARKET VALUES (1, 'Gate', 'X')".into(),
+        "MARKET VALUES (1, 'gate', '')".into(),
+        "MARKET VALUES (1, 'gate', 'X,,Y')".into(),
+        "MARKET VALUES (1, 'gate', 'X Y')".into(),
+        "MARKET VALUES (1, 'gate', 'X*1e-3')".into(),
+        "INSERT INTO symbol_markets VALUES (1, 'gate', 'X', 19)".into(),
+    ] {
+        let refused = if refused.starts_with("VALUES") {
+            format!("INSERT INTO symbols (name, base, quote, exponent, tick) {refused}")
+        } else {
+            refused.replace(
+                "MARKET",
+                "INSERT INTO symbol_markets (symbol_id, venue, spellings)",
+            )
+        };
+        sql.execute_batch(&refused).expect_err(&refused);
+    }
+    let untouched = ledger.list_symbols().await.expect("lists");
+    assert!(
+        untouched
+            .iter()
+            .all(|record| record.origin == SymbolOrigin::Builtin)
+    );
+    assert_eq!(untouched.len(), 2);
+    sql.execute_batch(&row(", routes", ", 'USDT-USD,USDC-USD'"))
+        .expect("a good row");
+    let made = ledger.list_symbols().await.expect("lists").remove(2);
+    assert_eq!((made.id, made.origin), (3, SymbolOrigin::Operator));
+    assert_eq!(made.definition.routes.len(), 2);
+    assert!(made.updated_at_ns > 0);
+}
+
+#[tokio::test]
+async fn what_is_changed_by_hand_is_the_operators_from_then_on() {
+    for change in [
+        "UPDATE symbols SET min_sources = 1 WHERE id = 1",
+        "INSERT INTO symbol_aliases (alias, symbol_id) VALUES ('AA', 1)",
+        "UPDATE symbol_aliases SET until_ns = 5 WHERE symbol_id = 1",
+        "DELETE FROM symbol_aliases WHERE symbol_id = 1",
+        "INSERT INTO symbol_markets (symbol_id, venue, spellings) VALUES (1, 'gate', 'X')",
+        "UPDATE symbol_markets SET spellings = 'X' WHERE symbol_id = 1 AND venue = 'kraken'",
+        "DELETE FROM symbol_markets WHERE symbol_id = 1",
+    ] {
+        let (dir, ledger) = fresh().await;
+        let mut own = [definition("A"), definition("B")];
+        ledger.seed_symbols(&own, 1).await.expect("seeds");
+        let before = ledger.change_stamp().await.expect("stamp");
+        by_hand(&dir).execute_batch(change).expect(change);
+        assert_ne!(ledger.change_stamp().await.expect("stamp"), before, "{change}");
+        let touched = ledger.list_symbols().await.expect("lists");
+        let origins: Vec<_> = touched.iter().map(|record| record.origin).collect();
+        assert_eq!(
+            origins,
+            [SymbolOrigin::Operator, SymbolOrigin::Builtin],
+            "{change}"
+        );
+        for definition in &mut own {
+            definition.tick = "0.5".into();
+        }
+        assert_eq!(ledger.seed_symbols(&own, 2).await.expect("seeds"), 1, "{change}");
+        assert_eq!(
+            ledger.list_symbols().await.expect("lists")[0],
+            touched[0],
+            "{change}"
+        );
+    }
+}
+
+#[tokio::test]
+async fn a_ledger_from_before_symbols_gets_them_and_keeps_the_rest() {
+    let dir = tempfile::tempdir().expect("a temporary directory");
+    let path = dir.path().join(LEDGER_FILE);
+    create_private(dir.path(), &path).expect("creates");
+    migrate::up_to(&mut connect(&path).expect("opens"), 1).expect("migrates");
+    by_hand(&dir)
+        .execute(
+            "INSERT INTO accounts (name, tier, created_at_ns) VALUES ('old', 'pro', 1)",
+            [],
+        )
+        .expect("inserts");
+    let ledger = SqliteLedger::open_existing(dir.path()).await.expect("opens");
+    assert_eq!(ledger.migration_status().await.expect("status").current, 2);
+    assert_eq!(ledger.list_accounts().await.expect("lists")[0].name, "old");
+    assert!(ledger.list_symbols().await.expect("lists").is_empty());
 }

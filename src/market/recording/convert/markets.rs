@@ -209,7 +209,11 @@ impl Markets {
         let (spelling, is_builtin) = match builtin {
             Some(market) => {
                 let listed = market.spellings.iter().any(|known| **known == *own);
-                let spelling = if listed { own } else { market.spellings[0].to_string() };
+                let spelling = if listed {
+                    own
+                } else {
+                    market.spellings[0].to_string()
+                };
                 (spelling, true)
             }
             None => (own, false),
@@ -260,7 +264,10 @@ impl Markets {
     pub(super) fn rows(&self) -> Vec<String> {
         let mut by_symbol: BTreeMap<String, Vec<&Market>> = BTreeMap::new();
         for market in &self.list {
-            by_symbol.entry(market.symbol.to_string()).or_default().push(market);
+            by_symbol
+                .entry(market.symbol.to_string())
+                .or_default()
+                .push(market);
         }
         by_symbol
             .into_values()
@@ -298,7 +305,10 @@ impl Markets {
                 names.join(",")
             }
         };
-        let routes = spec.routes.iter().map(|id| self.builtin.symbol(*id).name.to_string());
+        let routes = spec
+            .routes
+            .iter()
+            .map(|id| self.builtin.symbol(*id).name.to_string());
         let mut row = format!(
             "{} {} {} {} {} {} {} {} {} {} {} {}",
             spec.name,

@@ -299,11 +299,7 @@ impl Context<'_> {
     }
 
     /// Hands every line to `take`, with its number; what it refuses is counted as damaged.
-    fn each_line(
-        &mut self,
-        mut lines: Lines,
-        mut take: impl FnMut(&mut Self, &str) -> Result<(), String>,
-    ) {
+    fn each_line(&mut self, mut lines: Lines, mut take: impl FnMut(&mut Self, &str) -> Result<(), String>) {
         loop {
             let number = lines.number() + 1;
             let result = match lines.next() {

@@ -70,7 +70,8 @@ pub(super) fn venue_of_path(path: &Path) -> Option<VenueId> {
 /// Whether the file's name says that it holds derivatives.
 pub(super) fn holds_derivatives(path: &Path) -> bool {
     let name = stem(path).to_ascii_lowercase();
-    name.split(['_', '-', '.']).any(|word| DERIVATIVES.contains(&word))
+    name.split(['_', '-', '.'])
+        .any(|word| DERIVATIVES.contains(&word))
 }
 
 /// A file's name without its folder and without what follows the first point.

@@ -45,7 +45,8 @@ pub(super) fn read_trades(context: &mut Context<'_>, lines: Lines) -> Result<(),
         .clone()
         .or_else(|| context.markets.pair(pair))
         .ok_or_else(|| {
-            context.form("neither rows nor name say what is traded; call it btcusdt-trades.csv, or say --pair")
+            context
+                .form("neither rows nor name say what is traded; call it btcusdt-trades.csv, or say --pair")
         })?;
     let market = context
         .markets

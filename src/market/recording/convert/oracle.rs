@@ -60,7 +60,10 @@ pub(super) fn is_message(first: &str) -> bool {
     let Ok(message) = serde_json::from_str::<Message>(first) else {
         return false;
     };
-    message.price.as_ref().is_some_and(|price| price.get("wat").is_some())
+    message
+        .price
+        .as_ref()
+        .is_some_and(|price| price.get("wat").is_some())
         || (message.kind.is_some() && message.sources.is_some())
         || (message.wat.is_some() && message.val.is_some())
 }

@@ -73,7 +73,9 @@ impl Conversion {
             symbols,
             names,
             ages_ms,
-            written: written.map(|(venue, spelling)| (venue, spelling.to_owned())).collect(),
+            written: written
+                .map(|(venue, spelling)| (venue, spelling.to_owned()))
+                .collect(),
             rows,
             reports,
         };
@@ -112,12 +114,11 @@ impl Conversion {
     pub fn write(&self, out: &mut dyn Write) -> io::Result<()> {
         let whole_ms = |ns: u64| ns.is_multiple_of(1_000_000);
         let in_ms = self.rows.iter().all(|row| whole_ms(row.time_ns));
-        let venue_ms = self
-            .rows
-            .iter()
-            .all(|row| row.venue_time_ns.is_none_or(whole_ms));
+        let venue_ms = self.rows.iter().all(|row| row.venue_time_ns.is_none_or(whole_ms));
         let venue_time: Column = if venue_ms {
-            ("venue_time_ms", |row| row.venue_time_ns.map(|ns| (ns / 1_000_000).to_string()))
+            ("venue_time_ms", |row| {
+                row.venue_time_ns.map(|ns| (ns / 1_000_000).to_string())
+            })
         } else {
             ("venue_time_ns", |row| row.venue_time_ns.map(|ns| ns.to_string()))
         };
@@ -145,7 +146,11 @@ impl Conversion {
         }
         writeln!(out, "{header}")?;
         for row in &self.rows {
-            let at = if in_ms { row.time_ns / 1_000_000 } else { row.time_ns };
+            let at = if in_ms {
+                row.time_ns / 1_000_000
+            } else {
+                row.time_ns
+            };
             let (venue, spelling) = &self.written[row.market as usize];
             write!(out, "{at},{venue},{spelling}")?;
             for (_, text) in &used {

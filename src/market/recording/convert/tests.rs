@@ -107,13 +107,17 @@ fn stablecoins_in_one_word_are_cut_where_the_table_knows_them() {
         &Options::default(),
     )
     .expect("it converts");
-    assert_eq!(conversion.names(), ["BTC-FDUSD", "NEW-TUSD", "USDC-USDT", "USDT-USD"]);
+    assert_eq!(
+        conversion.names(),
+        ["BTC-FDUSD", "NEW-TUSD", "USDC-USDT", "USDT-USD"]
+    );
 }
 
 #[test]
 fn bars_of_bids_and_asks_are_the_book_at_their_end() {
     let folder = Folder::new();
-    let text = "0,6049,6050,6048,6049.68,2.2,6050,6051,6049,6049.70,0.9\n60000,,,,,,6050,6051,6049,6049.7,1\n";
+    let text =
+        "0,6049,6050,6048,6049.68,2.2,6050,6051,6049,6049.70,0.9\n60000,,,,,,6050,6051,6049,6049.7,1\n";
     let input = folder.file("crypto-coinbase-btceur-minute-20180404_quote.csv", text);
     let conversion = convert(&[input], &Options::default()).expect("it converts");
     assert_eq!(conversion.reports[0].left_out["quotes with one side only"], 1);
@@ -127,21 +131,38 @@ fn lean_folders_hours_seconds_and_ticks_are_understood() {
     let folder = Folder::new();
     let trade = "20180404 13:00,7000,7100,6900,7050,12.5\n";
     let hour = folder.file("crypto/gdax/hour/btcusd_trade.csv", trade);
-    assert_eq!(told(&folder.prices(&[hour], "BTC-USD")[0]), (7_050.0, 100.0, 1_522_850_400));
+    assert_eq!(
+        told(&folder.prices(&[hour], "BTC-USD")[0]),
+        (7_050.0, 100.0, 1_522_850_400)
+    );
     let minute = folder.file(
         "crypto/coinbase/minute/ethusd/20180404_trade.csv",
         "60000,400,402,400,401,3\n",
     );
-    assert_eq!(told(&folder.prices(&[minute], "ETH-USD")[0]), (401.0, 1.0, 1_522_800_120));
+    assert_eq!(
+        told(&folder.prices(&[minute], "ETH-USD")[0]),
+        (401.0, 1.0, 1_522_800_120)
+    );
     let second = folder.file(
         "crypto-coinbase-btcusd-second-20161007_trade.csv",
         "4000,611.78,611.87,611.77,611.87,0.6\n",
     );
-    assert_eq!(told(&folder.prices(&[second], "BTC-USD")[0]), (611.87, 0.05, 1_475_798_405));
-    let tick = folder.file("crypto-bitfinex-btcusd-tick-20180404_quote.csv", "1500,7000,1,7002,1\n");
-    assert_eq!(told(&folder.prices(&[tick], "BTC-USD")[0]), (7_001.0, 1.0, 1_522_800_001));
+    assert_eq!(
+        told(&folder.prices(&[second], "BTC-USD")[0]),
+        (611.87, 0.05, 1_475_798_405)
+    );
+    let tick = folder.file(
+        "crypto-bitfinex-btcusd-tick-20180404_quote.csv",
+        "1500,7000,1,7002,1\n",
+    );
+    assert_eq!(
+        told(&folder.prices(&[tick], "BTC-USD")[0]),
+        (7_001.0, 1.0, 1_522_800_001)
+    );
     let nothing = folder.file("crypto-coinbase-btcusd-20180404_quote.csv", "1,2,3\n");
-    let refusal = convert(&[nothing], &Options::default()).expect_err("no resolution").to_string();
+    let refusal = convert(&[nothing], &Options::default())
+        .expect_err("no resolution")
+        .to_string();
     assert!(refusal.contains("of no kind that is known"), "{refusal}");
 }
 
@@ -165,13 +186,20 @@ fn a_perpetual_is_a_symbol_of_its_own_and_never_votes_on_the_coin() {
     ] {
         let prices = folder.played(&conversion, symbol);
         assert!(
-            prices.iter().all(|told_price| told_price.mantissa == 0 || told(told_price).0 == price),
+            prices
+                .iter()
+                .all(|told_price| told_price.mantissa == 0 || told(told_price).0 == price),
             "{symbol}: {prices:?}"
         );
         assert_eq!(prices[0].venues_used, 1, "{symbol}");
     }
     // The coin in dollars hears of none of them: no rate is known, and a perpetual is no rate.
-    assert!(folder.played(&conversion, "BTC-USD").iter().all(|price| price.venues_used == 0));
+    assert!(
+        folder
+            .played(&conversion, "BTC-USD")
+            .iter()
+            .all(|price| price.venues_used == 0)
+    );
 }
 
 #[test]
@@ -185,14 +213,18 @@ fn the_merged_table_gives_what_the_frames_give() {
     assert_eq!(conversion.reports[0].left_out["venue mtgox is not known"], 1);
     assert_eq!(told(&folder.played(&conversion, "ETH-USDT")[0]).0, 2_683.81);
     let perpetual = folder.played(&conversion, "ETH-USDT-PERP");
-    assert_eq!((told(&perpetual[0]).0, perpetual[0].publish_time_ns), (2_680.5, 1_723_161_254_087_896_568));
+    assert_eq!(
+        (told(&perpetual[0]).0, perpetual[0].publish_time_ns),
+        (2_680.5, 1_723_161_254_087_896_568)
+    );
 }
 
 #[test]
 fn ticks_of_nautilus_take_their_venue_from_the_folder_or_the_command() {
     let folder = Folder::new();
     let quotes = "ts_ms,symbol,ask_size,ask,bid_size,bid\n1610064001076,BTC/USDT,0.06,39434,0.0031,39432\n";
-    let trades = "ts_ms,trade_id,price,quantity,buyer_maker\n1610064000278,553287559,39432.48,0.000263,True\n";
+    let trades =
+        "ts_ms,trade_id,price,quantity,buyer_maker\n1610064000278,553287559,39432.48,0.000263,True\n";
     let inputs = [
         folder.file("binance-nautilus/btcusdt-quotes.csv", quotes),
         folder.file("binance-nautilus/btcusdt-trades.csv", trades),
@@ -201,7 +233,9 @@ fn ticks_of_nautilus_take_their_venue_from_the_folder_or_the_command() {
     assert_eq!(told(&prices[0]).0, 39_432.48);
     assert_eq!(told(&prices[1]), (39_433.0, 1.0, 1_610_064_001));
     let nameless = folder.file("ticks/btcusdt-quotes.csv", quotes);
-    let refusal = convert(std::slice::from_ref(&nameless), &Options::default()).expect_err("whose?").to_string();
+    let refusal = convert(std::slice::from_ref(&nameless), &Options::default())
+        .expect_err("whose?")
+        .to_string();
     assert!(refusal.contains("--venue"), "{refusal}");
     let named = Input {
         venue: VenueId::from_name("kraken"),
@@ -214,14 +248,29 @@ fn ticks_of_nautilus_take_their_venue_from_the_folder_or_the_command() {
 fn two_japanese_venues_make_one_price_in_yen() {
     let folder = Folder::new();
     let inputs = [
-        folder.file("bitflyerJPY_2018-08-12.csv", "date,last\n2018-08-12 00:00:19,681008.0\n"),
-        folder.file("btcboxJPY_2018-08-12.csv", "date,last\n2018-08-12 00:00:08,681475.0\nsoon,1\n"),
+        folder.file(
+            "bitflyerJPY_2018-08-12.csv",
+            "date,last\n2018-08-12 00:00:19,681008.0\n",
+        ),
+        folder.file(
+            "btcboxJPY_2018-08-12.csv",
+            "date,last\n2018-08-12 00:00:08,681475.0\nsoon,1\n",
+        ),
     ];
     let conversion = convert(&inputs, &Options::default()).expect("it converts");
-    assert_eq!((conversion.reports[1].damaged, conversion.reports[1].named[0].0), (1, 3));
+    assert_eq!(
+        (conversion.reports[1].damaged, conversion.reports[1].named[0].0),
+        (1, 3)
+    );
     let prices = folder.played(&conversion, "BTC-JPY");
-    assert_eq!((told(&prices[0]).0, prices[0].status), (681_475.0, PriceStatus::Thin));
-    assert_eq!((told(&prices[1]).0, prices[1].status), (681_241.5, PriceStatus::Live));
+    assert_eq!(
+        (told(&prices[0]).0, prices[0].status),
+        (681_475.0, PriceStatus::Thin)
+    );
+    assert_eq!(
+        (told(&prices[1]).0, prices[1].status),
+        (681_241.5, PriceStatus::Live)
+    );
     assert_eq!(prices[1].publish_time_ns, 1_534_032_019_000_000_000);
 }
 
@@ -235,12 +284,18 @@ fn an_oracles_sources_vote_and_its_value_does_not() {
     assert_eq!((told(&prices[0]).0, prices[0].venues_used), (25_540.0, 3));
 
     let ssb = r#"{"type":"MKRUSD","price":655.4,"time":1686927177,"sources":{"MKR/USD@bitstamp":"652","MKR/USD@gemini":"654"}}"#;
-    assert_eq!(told(&folder.prices(&[folder.file("b.jsonl", ssb)], "MKR-USD")[0]).0, 653.0);
+    assert_eq!(
+        told(&folder.prices(&[folder.file("b.jsonl", ssb)], "MKR-USD")[0]).0,
+        653.0
+    );
 
     let table = "file,line,asset,age_unix,value,pair,venue,price\n\
                  m,1,MANAUSD,1686928060,0.33,MANA/USD,kraken,0.33286\n\
                  m,1,MANAUSD,1686928060,0.33,MANA/USD,coinbasepro,0.3322\n";
-    assert_eq!(told(&folder.prices(&[folder.file("c.csv", table)], "MANA-USD")[0]).0, 0.33253);
+    assert_eq!(
+        told(&folder.prices(&[folder.file("c.csv", table)], "MANA-USD")[0]).0,
+        0.33253
+    );
 }
 
 #[test]
@@ -254,7 +309,9 @@ fn a_message_without_sources_is_the_oracles_word_and_a_rejected_one_is_left_out(
     let prices = folder.played(&conversion, "BTC-USD");
     assert_eq!(told(&prices[0]), (25_960.08, 0.0, 1_686_761_391));
     let only = folder.file("b.jsonl", rejected);
-    let refusal = convert(std::slice::from_ref(&only), &Options::default()).expect_err("none is left").to_string();
+    let refusal = convert(std::slice::from_ref(&only), &Options::default())
+        .expect_err("none is left")
+        .to_string();
     assert!(refusal.contains("--with-rejected"), "{refusal}");
     let options = Options {
         with_rejected: true,
@@ -269,11 +326,31 @@ fn what_is_none_of_these_is_refused_with_what_would_help() {
     for (name, text, expected) in [
         ("a.csv", "time,price\n1,2\n", "of no kind that is known"),
         ("a.csv", "", "of no kind that is known"),
-        ("btcusd.csv", "start_unix,high,low,close,volume\n", "how long a bar is"),
-        ("mtgox_btcusd_1m.csv", "start_unix,high,low,close,volume\n", "--venue"),
-        ("kraken_what_1m.csv", "start_unix,high,low,close,volume\n", "--pair"),
-        ("crypto-mtgox-btcusd-minute-20140101_trade.csv", "0,1,1,1,1,1\n", "--venue"),
-        ("coinbase_btcusd_1m.csv", "start_unix,high,low,close,volume\nx,1,1,1,1\n", "1 damaged lines"),
+        (
+            "btcusd.csv",
+            "start_unix,high,low,close,volume\n",
+            "how long a bar is",
+        ),
+        (
+            "mtgox_btcusd_1m.csv",
+            "start_unix,high,low,close,volume\n",
+            "--venue",
+        ),
+        (
+            "kraken_what_1m.csv",
+            "start_unix,high,low,close,volume\n",
+            "--pair",
+        ),
+        (
+            "crypto-mtgox-btcusd-minute-20140101_trade.csv",
+            "0,1,1,1,1,1\n",
+            "--venue",
+        ),
+        (
+            "coinbase_btcusd_1m.csv",
+            "start_unix,high,low,close,volume\nx,1,1,1,1\n",
+            "1 damaged lines",
+        ),
         ("other/a.jsonl", r#"{"ts_ns":1,"data":"{}"}"#, "--venue"),
     ] {
         let refusal = convert(&[folder.file(name, text)], &Options::default())
@@ -285,13 +362,17 @@ fn what_is_none_of_these_is_refused_with_what_would_help() {
         path: folder.0.path().join("missing.csv"),
         ..Input::default()
     };
-    assert!(matches!(convert(&[missing], &Options::default()), Err(ConvertError::Io { .. })));
+    assert!(matches!(
+        convert(&[missing], &Options::default()),
+        Err(ConvertError::Io { .. })
+    ));
 }
 
 #[test]
 fn the_same_files_give_the_same_bytes_and_windows_cut_them() {
     let folder = Folder::new();
-    let bars = "start_unix,high,low,close,volume\n1678406400,3,1,2,1\n1678406460,3,1,2,1\n1678406520,3,1,2,1\n";
+    let bars =
+        "start_unix,high,low,close,volume\n1678406400,3,1,2,1\n1678406460,3,1,2,1\n1678406520,3,1,2,1\n";
     let input = folder.file("coinbase_btcusd_1m.csv", bars);
     let bytes = |options: &Options| {
         let mut bytes = Vec::new();
@@ -301,11 +382,19 @@ fn the_same_files_give_the_same_bytes_and_windows_cut_them() {
     };
     let all = bytes(&Options::default());
     assert_eq!(all, bytes(&Options::default()));
-    assert!(all.lines().nth(1).is_some_and(|row| row == "1678406460000,coinbase,BTC-USD,2,1"), "{all}");
+    assert!(
+        all.lines()
+            .nth(1)
+            .is_some_and(|row| row == "1678406460000,coinbase,BTC-USD,2,1"),
+        "{all}"
+    );
     let cut = bytes(&Options {
         after_ns: Some(1_678_406_460_000_000_000),
         until_ns: Some(1_678_406_520_000_000_000),
-        renamed: vec![("coinbase".to_owned(), VenueId::from_name("kraken").expect("a venue"))],
+        renamed: vec![(
+            "coinbase".to_owned(),
+            VenueId::from_name("kraken").expect("a venue"),
+        )],
         ..Options::default()
     });
     let rows: Vec<_> = cut.lines().skip(1).collect();

@@ -17,9 +17,7 @@ pub(super) const COLUMNS: &[&str] = &["date", "last"];
 pub(super) fn read(context: &mut Context<'_>, lines: Lines) -> Result<(), ConvertError> {
     let stem = names::stem(&context.input.path);
     let word = stem.split(['_', '-']).next().unwrap_or_default();
-    let cut = word
-        .find(|c: char| c.is_ascii_uppercase())
-        .unwrap_or(word.len());
+    let cut = word.find(|c: char| c.is_ascii_uppercase()).unwrap_or(word.len());
     let (name, currency) = word.split_at(cut);
     let shape = "the name does not say whose trades of what they are; call it like bitflyerJPY_2018-08-12.csv, or \
                  say --venue and --pair";

@@ -112,8 +112,12 @@ pub(super) fn contract_trade<'f>(element: Json<'f>, symbol: &'f str) -> Result<E
 }
 
 /// Spot v1 and v3: `v` is the id, `m` whether the taker bought.
-pub(super) fn spot_trade<'f>(element: Json<'f>, symbol: &'f str) -> Result<Event<'f>, Invalid> {
-    let mut trade = TradeFields::new(false);
+pub(super) fn spot_trade<'f>(
+    element: Json<'f>,
+    symbol: &'f str,
+    snapshot: bool,
+) -> Result<Event<'f>, Invalid> {
+    let mut trade = TradeFields::new(snapshot);
     for (name, value) in element.members() {
         match name {
             "p" => trade.read_price(value, "p")?,
@@ -205,6 +209,38 @@ mod tests {
             VENUE,
             &format!(r#"{{"topic":"trade","params":{{"symbol":"BTCUSDT","binary":"false"}},"data":{data}}}"#),
             Event::Trade(spot),
+        );
+        // The first message after a subscription is marked: it is history.
+        for (first, snapshot) in [("true", true), ("false", false)] {
+            is(
+                VENUE,
+                &format!(
+                    r#"{{"topic":"trade","params":{{"symbol":"BTCUSDT"}},"data":[{data}],"f":{first},"sendTime":1}}"#
+                ),
+                Event::Trade(VenueTrade { snapshot, ..spot }),
+            );
+        }
+    }
+
+    #[test]
+    fn the_day_of_spot_is_its_last_price() {
+        let data = r#"{"t":1582001735462,"s":"BTCUSDT","c":"9736.5","o":"9830","h":"9850","l":"9700","v":"1","m":"-0.0025"}"#;
+        let quote = |venue_time_ns| {
+            Event::Quote(VenueQuote {
+                last: dec("9736.5"),
+                venue_time_ns,
+                ..VenueQuote::new("BTCUSDT")
+            })
+        };
+        is(
+            VENUE,
+            &format!(r#"{{"topic":"realtimes","params":{{"symbol":"BTCUSDT"}},"data":[{data}],"f":true}}"#),
+            quote(Some(1_582_001_735_462_000_000)),
+        );
+        is(
+            VENUE,
+            &format!(r#"{{"topic":"tickers.BTCUSDT","ts":1582001735463,"type":"snapshot","data":{data}}}"#),
+            quote(Some(1_582_001_735_463_000_000)),
         );
     }
 

@@ -223,12 +223,11 @@ fn no_wrong_price_passes_and_every_right_form_reads_the_same() {
         ..VenueQuote::new("AB")
     };
     for (wrong, reason) in WRONG_PRICES {
-        match reason {
-            Some(reason) => refused(VENUE, &ticker("\"1\"", wrong), reason, Some("ask1Price")),
-            None => {
-                is(VENUE, &ticker("\"1\"", wrong), Event::Quote(quote));
-                refused(VENUE, &ticker(wrong, wrong), Reason::NoPrice, None);
-            }
+        if let Some(reason) = reason {
+            refused(VENUE, &ticker("\"1\"", wrong), reason, Some("ask1Price"));
+        } else {
+            is(VENUE, &ticker("\"1\"", wrong), Event::Quote(quote));
+            refused(VENUE, &ticker(wrong, wrong), Reason::NoPrice, None);
         }
         let reason = reason.unwrap_or(Reason::ZeroPrice);
         refused(VENUE, &trade(wrong), reason, Some("p"));
@@ -396,7 +395,7 @@ fn other_topics_are_ignored_by_their_kind() {
     is(
         VENUE,
         r#"{"topic":"publicTrade.BTCUSDT","data":[]}"#,
-        Event::Ignored { kind: "trade" },
+        Event::Ignored { kind: "publicTrade" },
     );
     for frame in [r#"{"z":1}"#, r#"{"retCode":0}"#, r#"{"data":[]}"#] {
         let nothing = events(VENUE, frame, |_, event| panic!("{frame}: {event:?}"));

@@ -14,7 +14,7 @@ use super::super::dialect::{self, Admission, Dialect, SequenceScope, TokenReques
 use super::super::field;
 use super::super::json::Json;
 use super::super::{Book, Event, Invalid, Reason, Sink, VenueError, VenueQuote};
-use super::{quote_time, read_day, read_ticker, trade};
+use super::{read_day, read_ticker, trade};
 
 /// Instruments that a topic takes.
 const INSTRUMENTS_PER_TOPIC: usize = 100;
@@ -33,7 +33,7 @@ pub(in super::super) static DIALECT: Dialect = Dialect {
     rest_gap: Duration::from_millis(100),
     ping_every: Some(Duration::from_secs(10)),
     // The token ends after 24 hours and the stream with it.
-    max_life: Some(Duration::from_secs(22 * 3_600)),
+    max_life: Some(Duration::from_hours(22)),
     confirms: true,
     sequence: SequenceScope::Instrument,
     subscribe: |instruments, id, out| messages("subscribe", instruments, id, out),
@@ -81,24 +81,26 @@ fn admission(answer: Json<'_>, id: u64) -> Result<Admission, Invalid> {
         .get("pingInterval")
         .and_then(field::id)
         .ok_or(missing("pingInterval"))?;
-    let mut url = format!("{endpoint}?token=");
-    escape(token, &mut url);
-    url.push_str(&format!("&connectId={id}"));
     Ok(Admission {
-        url,
+        url: format!("{endpoint}?token={}&connectId={id}", escaped(token)),
         ping_every: Duration::from_millis(ping.clamp(*PING_MILLIS.start(), *PING_MILLIS.end())),
     })
 }
 
 /// A value of a query, by RFC 3986; `=` may stand in one.
-fn escape(value: &str, out: &mut String) {
+fn escaped(value: &str) -> String {
+    const HEX: &[u8; 16] = b"0123456789ABCDEF";
+    let mut out = String::with_capacity(value.len());
     for byte in value.bytes() {
         if byte.is_ascii_alphanumeric() || b"-._~=".contains(&byte) {
             out.push(byte.into());
         } else {
-            out.push_str(&format!("%{byte:02X}"));
+            let digits = [HEX[usize::from(byte >> 4)], HEX[usize::from(byte & 15)]];
+            out.push('%');
+            out.extend(digits.map(char::from));
         }
     }
+    out
 }
 
 pub(in super::super) fn parse_rest<'f>(
@@ -180,7 +182,7 @@ impl<'f> Answer<'f> {
         };
         let event = name.and_then(|name| {
             if sold && !best {
-                return trade(element, name, if has("ts") { "ts" } else { "time" }, true);
+                return trade(element, name, true);
             }
             let mut quote = VenueQuote::new(name);
             if day {
@@ -197,11 +199,11 @@ impl<'f> Answer<'f> {
 
     /// Spot has `time`, futures `ts`; a list has its time once, in milliseconds by either name.
     fn time(&self, element: Json<'f>) -> Result<Option<u64>, Invalid> {
-        if let Some(time) = quote_time(element, "time")? {
-            return Ok(Some(time));
+        if let Some(time) = element.get("time") {
+            return field::unix_millis(time, "time");
         }
-        if let Some(time) = quote_time(element, "ts")? {
-            return Ok(Some(time));
+        if let Some(time) = element.get("ts") {
+            return field::unix_nanos(time, "ts");
         }
         let list = ["time", "ts"]
             .into_iter()

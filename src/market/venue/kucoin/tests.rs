@@ -201,12 +201,11 @@ fn no_wrong_price_passes_and_every_right_form_reads_the_same() {
         ..VenueQuote::new("A-B")
     };
     for (wrong, reason) in WRONG_PRICES {
-        match reason {
-            Some(reason) => refused(VENUE, &ticker("\"1\"", wrong), reason, Some("bestAsk")),
-            None => {
-                is(VENUE, &ticker("\"1\"", wrong), Event::Quote(quote));
-                refused(VENUE, &ticker(wrong, wrong), Reason::NoPrice, None);
-            }
+        if let Some(reason) = reason {
+            refused(VENUE, &ticker("\"1\"", wrong), reason, Some("bestAsk"));
+        } else {
+            is(VENUE, &ticker("\"1\"", wrong), Event::Quote(quote));
+            refused(VENUE, &ticker(wrong, wrong), Reason::NoPrice, None);
         }
         let reason = reason.unwrap_or(Reason::ZeroPrice);
         refused(VENUE, &trade(wrong), reason, Some("price"));
@@ -250,6 +249,16 @@ fn no_wrong_time_passes() {
             refused(VENUE, &frame, reason, Some(name));
         }
     }
+    // As the first futures messages had it.
+    is(
+        VENUE,
+        r#"{"type":"message","topic":"/contractMarket/tickerV2:A","data":{"bestBidPrice":"1","time":1545904567062140823}}"#,
+        Event::Quote(VenueQuote {
+            bid: dec("1"),
+            venue_time_ns: Some(1_545_904_567_062_140_823),
+            ..VenueQuote::new("A")
+        }),
+    );
     // Milliseconds where nanoseconds are documented are taken as nanoseconds: no unit is guessed.
     is(
         VENUE,

@@ -136,19 +136,18 @@ fn no_wrong_price_passes_and_every_right_form_reads_the_same() {
         )
     };
     for (wrong, reason) in WRONG_PRICES {
-        match reason {
-            Some(reason) => refused(VENUE, &frame("\"1\"", wrong), reason, Some("askPx")),
-            None => {
-                is(
-                    VENUE,
-                    &frame("\"1\"", wrong),
-                    Event::Quote(VenueQuote {
-                        bid: dec("1"),
-                        ..VenueQuote::new("A-B")
-                    }),
-                );
-                refused(VENUE, &frame(wrong, wrong), Reason::NoPrice, None);
-            }
+        if let Some(reason) = reason {
+            refused(VENUE, &frame("\"1\"", wrong), reason, Some("askPx"));
+        } else {
+            is(
+                VENUE,
+                &frame("\"1\"", wrong),
+                Event::Quote(VenueQuote {
+                    bid: dec("1"),
+                    ..VenueQuote::new("A-B")
+                }),
+            );
+            refused(VENUE, &frame(wrong, wrong), Reason::NoPrice, None);
         }
     }
     for same in SAME_PRICES {

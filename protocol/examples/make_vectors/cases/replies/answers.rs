@@ -106,8 +106,8 @@ pub(super) fn prices() -> Vec<ReplyVector> {
         ),
         answer(
             "flag_depegged",
-            "A stablecoin in it is off its peg.",
-            &with(Price::flagged(0x24, &["derived", "depegged"])),
+            "A coin off its peg is what is priced.",
+            &with(Price::flagged(0x20, &["depegged"])),
         ),
         answer(
             "flags_all_and_undefined",
