@@ -19,10 +19,10 @@ use super::paint::{self, Colour, FAINT, GREY, Hold, INK, Sheet};
 use super::scale::{self, Scale};
 use super::{Moment, Scene};
 
-const SIZE: (u32, u32) = (1_400, 860);
+const WIDTH: u32 = 1_400;
 /// The market's frame.
 const LEFT: i32 = 96;
-const RIGHT: i32 = 1_372;
+const RIGHT: i32 = 1_354;
 const TOP: i32 = 96;
 const BOTTOM: i32 = 640;
 /// The strips below it.
@@ -104,7 +104,7 @@ impl PictureArgs {
     /// The picture as SVG.
     pub(crate) fn paint(&self) -> anyhow::Result<String> {
         let story = Story::of(&self.scene)?;
-        paint::sheet(SIZE, |sheet| story.draw(sheet))
+        paint::sheet((WIDTH, story.foot() as u32 + 70), |sheet| story.draw(sheet))
     }
 }
 
@@ -253,8 +253,7 @@ impl Story {
         let (low, high) = self.range();
         let x = Scale::new(self.from_ns as f64, self.to_ns as f64, LEFT, RIGHT);
         let y = Scale::new(low, high, BOTTOM, TOP);
-        let strips = self.strips();
-        let foot = BOTTOM + STRIP_GAP + strips as i32 * (STRIP + STRIP_GAP);
+        let foot = self.foot();
         self.heading(sheet);
         for tick in scale::values(low, high, 8) {
             let at = y.at(tick.at);
@@ -271,7 +270,7 @@ impl Story {
                 sheet.text(&tick.text, (at, foot + 14), Hold::Middle, 15, INK);
             }
         }
-        sheet.text("UTC", (LEFT - 8, foot + 14), Hold::Right, 15, INK);
+        sheet.text("UTC", (LEFT - 48, foot + 14), Hold::Right, 15, INK);
         let quote = self.name.rsplit('-').next().unwrap_or_default();
         sheet.upright(&format!("price in {quote}"), (18, i32::midpoint(TOP, BOTTOM)), 15);
         self.band(sheet, x, y);
@@ -286,7 +285,7 @@ impl Story {
         }
         sheet.frame((LEFT, TOP), (RIGHT, BOTTOM), GREY);
         self.status(sheet, x);
-        self.legend(sheet, foot + 40);
+        self.legend(sheet, foot + 46);
     }
 
     fn heading(&self, sheet: &Sheet<'_>) {
@@ -352,6 +351,11 @@ impl Story {
     /// Rows below the market: status, venues, and one for each flag that was ever up.
     fn strips(&self) -> usize {
         2 + self.flags().count()
+    }
+
+    /// Where the strips end.
+    fn foot(&self) -> i32 {
+        BOTTOM + STRIP_GAP + self.strips() as i32 * (STRIP + STRIP_GAP)
     }
 
     fn flags(&self) -> impl Iterator<Item = (PriceFlags, &'static str)> {

@@ -204,11 +204,11 @@ impl Frames {
             Some("recv") | None => {}
             Some(_) => return Ok(None),
         }
-        let data = match (&line.data, &line.b64) {
-            (Some(text), _) => text.as_bytes(),
+        let (data, binary) = match (&line.data, &line.b64) {
+            (Some(text), _) => (text.as_bytes(), false),
             (None, Some(text)) => {
                 decode(text, &mut self.bytes)?;
-                self.bytes.as_slice()
+                (self.bytes.as_slice(), true)
             }
             (None, None) => return Ok(None),
         };
@@ -268,8 +268,11 @@ impl Frames {
                 None => *unknown += 1,
             }
         };
-        // Some venues send text in binary messages.
-        let parsed = self.parser.parse(venue, data, &mut sink);
+        let parsed = if binary {
+            self.parser.parse_binary(venue, data, &mut sink)
+        } else {
+            self.parser.parse(venue, data, &mut sink)
+        };
         match parsed {
             Ok(()) => Ok(Some(frame)),
             Err(invalid) => {
