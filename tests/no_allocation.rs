@@ -1,4 +1,6 @@
-//! The hot path's promise: answering a datagram allocates nothing.
+//! The hot path's promise: answering a datagram allocates nothing, nor does letting one wait.
+
+mod miss_support;
 
 use std::net::UdpSocket;
 use std::sync::Arc;
@@ -6,7 +8,9 @@ use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use arc_swap::ArcSwap;
+use miss_support::{Bench, MS, NOW, SYMBOLS, live};
 use trinity_beast::clock;
+use trinity_beast::limits::MISS_WAIT_MS;
 use trinity_beast::shard::socket::bind_group;
 use trinity_beast::shard::{Shard, ShardParts, ShardShared};
 use trinity_beast::tables::counters::ShardCounters;
@@ -139,4 +143,51 @@ fn no_turn_of_a_shard_allocates() {
         "single, repeat, batch and ping are answered"
     );
     assert_eq!(counters.repeats.get(), u64::from(ROUNDS));
+}
+
+#[test]
+fn no_request_that_waits_allocates_and_neither_does_a_table_that_grows() {
+    const REQUESTS: usize = 20;
+    let mut bench = Bench::new(1, Limits::NONE);
+    let mut client = bench.client();
+    let mut allocations = 0;
+    for round in 0..u64::from(ROUNDS) / 4 {
+        // Further apart than anything is remembered for.
+        let now_ns = NOW + round * 70_000 * MS;
+        if round % 50 == 0 {
+            bench.grow(&format!("NEW{round}"));
+        }
+        let mut last = Vec::new();
+        for i in 0..REQUESTS {
+            let names: Vec<_> = (0..=i).map(|j| format!("S{}-USD", j % SYMBOLS)).collect();
+            let names: Vec<_> = names.iter().map(String::as_str).collect();
+            last = client.ask_at(&names, now_ns);
+        }
+        // A retry, while the request waits.
+        client.send(&last);
+        let mut turns = |bench: &mut Bench, now_ns, datagrams| {
+            let counted = allocation_counter::measure(|| bench.turns(0, datagrams, now_ns));
+            if round > 10 {
+                allocations += counted.count_total;
+            }
+        };
+        turns(&mut bench, now_ns, REQUESTS + 1);
+        assert_eq!(bench.counters[0].misses.waiting.get(), REQUESTS as u64);
+        // Half of the rounds the venues answer.
+        while let Some(symbol) = bench.board.next() {
+            if round % 2 == 0 {
+                bench.writer.publish(symbol, live(now_ns));
+                bench.board.finish(symbol, true, now_ns);
+            }
+        }
+        turns(&mut bench, now_ns + MISS_WAIT_MS * MS, 0);
+        for _ in 0..REQUESTS {
+            assert_eq!(client.receive().code, Code::Ok);
+        }
+        bench.take_pages();
+    }
+    assert_eq!(allocations, 0);
+    let misses = &bench.counters[0].misses;
+    let half = REQUESTS as u64 * u64::from(ROUNDS) / 8;
+    assert_eq!((misses.fresh.get(), misses.deadline.get()), (half, half));
 }

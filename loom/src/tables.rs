@@ -2,6 +2,8 @@
 
 #[path = "../../src/tables/limiter.rs"]
 pub mod limiter;
+#[path = "../../src/tables/misses.rs"]
+pub mod misses;
 #[path = "../../src/tables/names.rs"]
 pub mod names;
 #[path = "../../src/tables/prices.rs"]

@@ -1,10 +1,12 @@
 //! HTTP workers on loopback with a small market and two keys, and a client that sees every
 //! byte.
 
+#![allow(dead_code, reason = "each test takes what it needs")]
+
 use std::io::{ErrorKind, Read, Write};
 use std::net::{IpAddr, SocketAddr, TcpStream};
-use std::sync::Arc;
 use std::sync::atomic::Ordering;
+use std::sync::{Arc, Mutex};
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
@@ -18,6 +20,7 @@ use trinity_beast::shard::web::{self, Explains, OpsPage, OpsPages, WebConfig, We
 use trinity_beast::tables::keys::{KeyEntry, KeyTable};
 use trinity_beast::tables::limiter::Limits;
 use trinity_beast::tables::meter::{Meter, MeterPages, RequestRow};
+use trinity_beast::tables::misses::MissBoard;
 use trinity_beast::tables::prices::{PriceRecord, PriceWriter, SymbolIndex, SymbolNames};
 use trinity_protocol::{ApiKey, PriceFlags, PriceStatus, Symbol};
 
@@ -31,6 +34,8 @@ pub(crate) struct Site {
     pub(crate) keys: Arc<ArcSwap<KeyTable>>,
     pub(crate) writer: PriceWriter,
     pub(crate) desk: Arc<Desk>,
+    /// Where missed prices are asked for, on a site that fetches.
+    pub(crate) misses: Option<Arc<MissBoard>>,
     pages: Vec<MeterPages>,
     shared: Arc<ShardShared>,
     workers: Vec<JoinHandle<Meter>>,
@@ -140,18 +145,50 @@ pub(crate) fn price(sequence: u32) -> PriceRecord {
     }
 }
 
+fn names() -> Arc<SymbolNames> {
+    let symbol = |name| Symbol::new(name).expect("a symbol");
+    let names = SymbolNames::new(
+        vec![symbol("BTC-USD"), symbol("ETH-USD")],
+        &[(symbol("BTC"), SymbolIndex(0))],
+    );
+    Arc::new(names.expect("distinct"))
+}
+
 impl Site {
     pub(crate) fn start(config: WebConfig) -> Self {
         Self::start_on(IpAddr::from([127, 0, 0, 1]), 1, config)
     }
 
     pub(crate) fn start_on(ip: IpAddr, workers: usize, config: WebConfig) -> Self {
-        let symbol = |name| Symbol::new(name).expect("a symbol");
-        let names = SymbolNames::new(
-            vec![symbol("BTC-USD"), symbol("ETH-USD")],
-            &[(symbol("BTC"), SymbolIndex(0))],
-        );
-        let names = Arc::new(names.expect("distinct"));
+        Self::build(ip, workers, config, |_| None).0
+    }
+
+    /// A site on which prices are fetched: `fetch` is called, with the one writer, by the worker
+    /// that starts a flight, and stands in for the control plane.
+    pub(crate) fn start_fetching(fetch: impl Fn(&mut PriceWriter) + Send + Sync + 'static) -> Self {
+        let ip = IpAddr::from([127, 0, 0, 1]);
+        let board = |writer: Arc<Mutex<Option<PriceWriter>>>| {
+            let wake = move || {
+                let mut writer = writer.lock().expect("no panic");
+                fetch(writer.as_mut().expect("the site's"));
+            };
+            Some(Arc::new(MissBoard::new(wake)))
+        };
+        let (mut site, writer) = Self::build(ip, 1, WebConfig::default(), board);
+        let own = std::mem::replace(&mut site.writer, PriceWriter::new(&names(), 0).0);
+        *writer.lock().expect("no panic") = Some(own);
+        site
+    }
+
+    fn build(
+        ip: IpAddr,
+        workers: usize,
+        config: WebConfig,
+        board: impl FnOnce(Arc<Mutex<Option<PriceWriter>>>) -> Option<Arc<MissBoard>>,
+    ) -> (Self, Arc<Mutex<Option<PriceWriter>>>) {
+        let lent = Arc::default();
+        let misses = board(Arc::clone(&lent));
+        let names = names();
         let (mut writer, tables) = PriceWriter::new(&names, workers);
         writer.publish(SymbolIndex(0), price(1));
         let keys = Arc::new(ArcSwap::from_pointee(key_table(&[1, 2])));
@@ -166,6 +203,7 @@ impl Site {
             desk: Arc::new(Desk {
                 asked: crossbeam_queue::ArrayQueue::new(1),
             }),
+            misses: None,
             pages: Vec::new(),
             shared,
             workers: Vec::new(),
@@ -179,7 +217,7 @@ impl Site {
                 listener,
                 prices,
                 keys: Arc::clone(&site.keys),
-                misses: None,
+                misses: misses.clone(),
                 meter,
                 source: Arc::clone(&source),
                 counters: Arc::clone(&counters),
@@ -191,7 +229,8 @@ impl Site {
             site.counters.push(counters);
             site.pages.push(pages);
         }
-        site
+        site.misses = misses;
+        (site, lent)
     }
 
     pub(crate) fn client(&self) -> Client {

@@ -175,7 +175,7 @@ impl Bench {
         let mut came = 0;
         for _ in 0..100_000 {
             came += self.turn(shard, now_ns);
-            if came == datagrams {
+            if came >= datagrams {
                 return;
             }
             std::thread::yield_now();
@@ -186,6 +186,15 @@ impl Bench {
     /// Replies that a shard sent.
     pub(crate) fn sent(&self, shard: usize) -> u64 {
         self.counters[shard].sent.get()
+    }
+
+    /// Gives every page back that a shard handed over.
+    pub(crate) fn take_pages(&mut self) {
+        for pages in &self.pages {
+            while let Some(page) = pages.take() {
+                pages.give_back(page);
+            }
+        }
     }
 
     /// Requests that were billed by a shard, all that was counted being taken.
@@ -258,7 +267,14 @@ impl Client {
 
     pub(crate) fn try_receive(&mut self) -> Option<Reply> {
         let mut buffer = [0; MAX_DATAGRAM];
-        let len = self.socket.recv(&mut buffer).ok()?;
+        let len = loop {
+            match self.socket.recv(&mut buffer) {
+                Ok(len) => break len,
+                // glommio's executors have timers that send signals.
+                Err(error) if error.kind() == std::io::ErrorKind::Interrupted => {}
+                Err(_) => return None,
+            }
+        };
         let view = ReplyView::parse(&buffer[..len]).expect("well-formed");
         let mac = MacKeys::from_verifier(&verifier());
         assert!(view.is_unsigned() || view.verify(&mac.reply));

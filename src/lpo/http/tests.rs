@@ -7,9 +7,11 @@ use serde_json::Value;
 use trinity_protocol::{PriceFlags, PriceStatus, Symbol};
 
 use super::*;
-use crate::limits::METER_REQUEST_ROWS;
+use crate::limits::{METER_REQUEST_ROWS, MISS_WAIT_MS};
+use crate::tables::counters::{MissCounters, Waited};
 use crate::tables::limiter::Limits;
 use crate::tables::meter::{MeterPages, UsagePage};
+use crate::tables::misses::MissBoard;
 use crate::tables::prices::{PriceRecord, PriceWriter, SymbolIndex, SymbolNames};
 
 const NOW: u64 = 1_700_000_000_000_000_000;
@@ -656,4 +658,114 @@ proptest! {
             prop_assert!(serde_json::from_slice::<Value>(answer.response.body()).is_ok());
         }
     }
+}
+
+/// A server on which prices are fetched, with so many waiting already.
+fn ask_fetching(server: &mut Server, board: &MissBoard, waiting: usize, target: &str, now_ns: u64) -> Step {
+    let clock = move || now_ns;
+    let counters = MissCounters::default();
+    let headers = bearer(&key(1).expose().to_string());
+    let (path, query) = target.split_once('?').expect("a query");
+    let mut answerer = Answerer {
+        prices: &server.prices,
+        keys: &server.keys,
+        meter: &mut server.meter,
+        directory: &mut server.directory,
+        source: "live",
+        clock: &clock,
+        month_left_ms: 0,
+        misses: Some(Misses {
+            board,
+            counters: &counters,
+            waiting,
+            room: 2,
+        }),
+    };
+    let step = answerer.begin(Head {
+        method: &Method::GET,
+        path,
+        query: Some(query),
+        headers: &headers,
+        arrived_ns: now_ns,
+    });
+    match step {
+        Step::Wait(waiting) => {
+            assert_eq!(answerer.wait_is_over(&waiting), None, "it was just asked for");
+            let late = move || now_ns + MISS_WAIT_MS * 1_000_000;
+            answerer.clock = &late;
+            assert_eq!(answerer.wait_is_over(&waiting), Some(Waited::Deadline));
+            let back = move || now_ns - 3_600_000_000_000;
+            answerer.clock = &back;
+            assert_eq!(answerer.wait_is_over(&waiting), Some(Waited::Deadline));
+            Step::Wait(waiting)
+        }
+        step => step,
+    }
+}
+
+#[test]
+fn a_question_waits_only_for_what_is_listed_and_missed() {
+    let mut server = Server::new(UNLIMITED);
+    let board = MissBoard::with_room(150, 150, || {});
+    for (target, waits) in [
+        ("/price?asset=btc", false),
+        ("/price?asset=nope", false),
+        ("/price?asset=eth-usd", true),
+        ("/price?asset=btc&max_age_ms=1499", true),
+        ("/price?asset=btc&max_age_ms=1500", false),
+    ] {
+        let step = ask_fetching(&mut server, &board, 0, target, NOW);
+        assert_eq!(matches!(step, Step::Wait(_)), waits, "{target}");
+    }
+    assert_eq!(board.flights(), 2);
+}
+
+#[test]
+fn too_many_waiting_shed_what_cannot_be_said_and_charge_nothing_for_it() {
+    let mut server = Server::new(Limits::new(None, None, Some(100)));
+    let board = MissBoard::with_room(150, 150, || {});
+    let answered = |step| match step {
+        Step::Answered(answer) => answer,
+        other => panic!("{other:?}"),
+    };
+    let shed = answered(ask_fetching(&mut server, &board, 2, "/price?asset=eth-usd", NOW));
+    assert_eq!(slug(&shed), "overloaded");
+    assert_eq!(board.flights(), 0);
+    assert_eq!(server.keys.entries()[0].state.month_used(), 0);
+    let stale = answered(ask_fetching(
+        &mut server,
+        &board,
+        2,
+        "/price?asset=btc&max_age_ms=1",
+        NOW,
+    ));
+    let json: Value = serde_json::from_slice(stale.response.body()).expect("JSON");
+    assert_eq!(json["status"], "STALE", "what there is is given");
+    assert_eq!(board.flights(), 1, "and a fresher one fetched");
+    assert_eq!(server.outcomes(), [(Code::Overloaded, 1), (Code::Ok, 1)]);
+}
+
+#[test]
+fn rows_of_the_meter_are_kept_for_those_who_wait() {
+    let mut server = Server::new(UNLIMITED);
+    let board = MissBoard::with_room(150, 150, || {});
+    for i in 1..METER_REQUEST_ROWS as u64 - 1 {
+        let row = server
+            .meter
+            .request(KeyId(1_000 + i), 7, Protocol::Http, Code::Ok);
+        assert!(row.is_some());
+    }
+    // Two rows are left, and one of them is another's.
+    let step = ask_fetching(&mut server, &board, 1, "/price?asset=eth-usd", NOW);
+    assert!(matches!(step, Step::Wait(_)));
+    server
+        .meter
+        .request(KeyId(1), 7, Protocol::Http, Code::Ok)
+        .expect("a row");
+    let step = ask_fetching(&mut server, &board, 1, "/price?asset=btc", NOW);
+    let Step::Answered(answer) = step else {
+        panic!("{step:?}");
+    };
+    assert_eq!(slug(&answer), "overloaded");
+    assert!(server.meter.has_room(1), "nobody took the kept one");
 }

@@ -196,3 +196,49 @@ fn the_lane_byte_picks_the_shard() {
         });
     }
 }
+
+#[test]
+fn a_reply_finds_its_peer_batches_later() {
+    for address in ["127.0.0.1:0", "[::1]:0"] {
+        let (mut socket, client) = pair(address);
+        let other = UdpSocket::bind((client.local_addr().expect("bound").ip(), 0)).expect("bound");
+        other
+            .connect(client.peer_addr().expect("connected"))
+            .expect("connected");
+        other
+            .set_read_timeout(Some(Duration::from_secs(5)))
+            .expect("timeout");
+        let mut peers = Vec::new();
+        for sender in [&client, &other] {
+            sender.send(b"a question").expect("sent");
+            receive_all(&mut socket, 1, |socket, count| {
+                peers.extend((0..count).map(|i| socket.peer(i)));
+            });
+        }
+        assert_ne!(peers[0], peers[1]);
+        socket.clear();
+        // A batch of nothing but late replies, as many as there are places.
+        for i in 0..BATCH_MESSAGES {
+            let index = socket.recall(&peers[i % 2]).expect("a place");
+            let (datagram, reply) = socket.exchange(index);
+            assert!(datagram.is_empty());
+            reply[..2].copy_from_slice(&[b'0' + (i % 2) as u8, i as u8]);
+            socket.queue(index, 2);
+        }
+        assert_eq!(socket.recall(&peers[0]), None, "every place is taken");
+        assert_eq!(socket.send(), 0);
+        let mut buffer = [0; 64];
+        for i in 0..BATCH_MESSAGES {
+            let receiver = [&client, &other][i % 2];
+            let len = receiver.recv(&mut buffer).expect("answered");
+            assert_eq!(buffer[..len], [b'0' + (i % 2) as u8, i as u8]);
+        }
+        // The addresses that come next are read in full again.
+        other.send(b"again").expect("sent");
+        receive_all(&mut socket, 1, |socket, count| {
+            if count == 1 {
+                assert_eq!(socket.peer(0), peers[1]);
+            }
+        });
+    }
+}
