@@ -328,6 +328,36 @@ fn a_held_price_ages_to_stale_and_is_guarded_no_longer_than_its_hard_age() {
 }
 
 #[test]
+fn a_price_that_is_carried_because_no_venue_can_be_used_ages_to_stale_and_gone() {
+    let mut market = TestMarket::new();
+    quote_all(&mut market, 0, &TWO, "20000");
+    market.tick(0);
+    let mut seen = Vec::new();
+    for (venue, spelling) in TWO {
+        let id = market.market(venue, spelling);
+        assert!(market.engine.withdraw(id));
+    }
+    for ms in [1, MAX_AGE_MS, MAX_AGE_MS + 1, HARD_AGE_MS, HARD_AGE_MS + 1] {
+        let price = market.price_at(ms, "BTC-USD");
+        seen.push((price.status, market.explain("BTC-USD").rule));
+        assert!(
+            price.publish_time_ns == ns(0) && price.venues_used <= 2,
+            "{price:?}"
+        );
+    }
+    assert_eq!(
+        seen,
+        [
+            (PriceStatus::Thin, StatusRule::NothingUsable),
+            (PriceStatus::Thin, StatusRule::NothingUsable),
+            (PriceStatus::Stale, StatusRule::MaxAge),
+            (PriceStatus::Stale, StatusRule::MaxAge),
+            (PriceStatus::NoPrice, StatusRule::HardAge),
+        ]
+    );
+}
+
+#[test]
 fn a_jump_that_all_venues_confirm_is_published_on_the_second_tick() {
     let mut market = TestMarket::new();
     quote_all(&mut market, 0, &THREE, "20000");

@@ -1,5 +1,6 @@
 //! `explain`: asks a running server over HTTP why a price is what it is.
 
+use std::fmt::Write as _;
 use std::io::Write;
 use std::path::PathBuf;
 use std::time::Duration;
@@ -75,7 +76,8 @@ struct Explained {
 
 #[derive(Debug, Deserialize)]
 struct Venue {
-    venue: String,
+    #[serde(rename = "venue")]
+    name: String,
     instrument: String,
     used: bool,
     reason: String,
@@ -108,14 +110,13 @@ struct Route {
 pub fn run(args: &ExplainArgs, out: &mut dyn Write) -> anyhow::Result<u8> {
     let symbol = Symbol::from_any_case(&args.symbol).with_context(|| format!("symbol {:?}", args.symbol))?;
     let body = ask(args, symbol)?;
-    let json: Value = serde_json::from_slice(&body).context("the server's answer is not JSON")?;
-    if args.json {
-        serde_json::to_writer(&mut *out, &json)?;
-        writeln!(out)?;
-    }
-    let explained = Explained::deserialize(json)
+    let explained: Explained = serde_json::from_slice(&body)
         .context("the server's answer is not understood: is it of another version?")?;
-    if !args.json {
+    if args.json {
+        // As it came: its members in their order, its decimals untouched.
+        out.write_all(&body)?;
+        writeln!(out)?;
+    } else {
         write(&explained, out)?;
     }
     out.flush()?;
@@ -194,8 +195,8 @@ fn uri(server: &str, symbol: Symbol) -> anyhow::Result<Uri> {
     for character in symbol.as_str().chars() {
         match character {
             'A'..='Z' | 'a'..='z' | '0'..='9' | '-' | '_' | '.' => path.push(character),
-            // Symbols are ASCII.
-            other => path.push_str(&format!("%{:02X}", u32::from(other))),
+            // Symbols are ASCII, and writing to a String cannot fail.
+            other => _ = write!(path, "%{:02X}", u32::from(other)),
         }
     }
     format!("{base}/price/{path}/explain").parse().with_context(wrong)
@@ -289,13 +290,13 @@ impl Venue {
             self.reason_text.clone()
         };
         if self.probation_left > 0 {
-            why.push_str(&format!("; {} good quotes owed", self.probation_left));
+            _ = write!(why, "; {} good quotes owed", self.probation_left);
         }
         if let Some(reason) = &self.last_reject {
-            why.push_str(&format!("; last refused quote: {}", reason.replace('_', " ")));
+            _ = write!(why, "; last refused quote: {}", reason.replace('_', " "));
         }
         table.row([
-            &self.venue,
+            &self.name,
             &self.instrument,
             &dash(quote.and_then(|quote| quote.bid.as_ref())),
             &dash(quote.and_then(|quote| quote.ask.as_ref())),

@@ -9,6 +9,7 @@
 //! names and whatever their status, an unknown asset included; a refusal is counted under
 //! its code and charged to nobody.
 
+mod explain;
 pub mod json;
 mod limit_headers;
 mod price;
@@ -22,18 +23,17 @@ use http::header::{ALLOW, AUTHORIZATION, CACHE_CONTROL, CONTENT_TYPE};
 use http::{HeaderMap, HeaderName, HeaderValue, Method, Response};
 use trinity_protocol::{ApiKey, Code, KeyId, MacKeys};
 
+pub use self::explain::ExplainQuery;
 use self::json::Json;
 use self::price::{PRICE_BYTES, Quoted, write_latency};
 use self::problem::Problem;
-use self::query::{
-    BatchQuery, Misunderstood, PriceQuery, Question, carries_key, clip, decode_path, explained_symbol,
-};
+use self::query::{BatchQuery, Misunderstood, PriceQuery, Question, carries_key, clip, explained_symbol};
 pub use self::symbols::Directory;
 pub use self::waiting::{Misses, Waiting};
 use crate::tables::keys::{KeyEntry, KeyTable};
 use crate::tables::limiter::{Allowance, Exceeded};
 use crate::tables::meter::{Meter, Protocol};
-use crate::tables::prices::{PriceTable, SymbolIndex};
+use crate::tables::prices::PriceTable;
 
 /// What one HTTP worker answers from.
 pub struct Answerer<'a> {
@@ -102,15 +102,6 @@ pub struct Answer {
 pub struct Proven {
     key_id: KeyId,
     arrived_ns: u64,
-}
-
-/// A question that only the market can answer.
-#[derive(Clone, Copy, Debug)]
-pub struct ExplainQuery {
-    /// The symbol whose price is to be explained.
-    pub symbol: SymbolIndex,
-    proven: Proven,
-    allowance: Allowance,
 }
 
 const X_API_KEY: HeaderName = HeaderName::from_static("x-api-key");
@@ -247,61 +238,6 @@ impl<'a> Answerer<'a> {
         write_latency(&mut json, self.since(arrived_ns));
         json.close_object();
         json_response(json.finish().into(), "no-store")
-    }
-
-    fn explain(&mut self, head: Head<'_>, encoded: &str) -> Step {
-        let key = match self.authenticate(head.headers) {
-            Ok(key) => key,
-            Err((problem, detail)) => return self.stranger(head, problem, &detail),
-        };
-        let arrived_ns = head.arrived_ns;
-        if head.query.is_some_and(|query| !query.is_empty()) {
-            let detail = "An explanation takes no query: name the symbol in the path.";
-            return Step::Answered(self.refuse(key, arrived_ns, Problem::BadQuery, detail, None));
-        }
-        let Some(asset) = decode_path(encoded) else {
-            let detail = "The symbol in the path is not UTF-8, percent-encoded: write BTC/USD as BTC%2FUSD.";
-            return Step::Answered(self.refuse(key, arrived_ns, Problem::NotFound, detail, None));
-        };
-        let now_ns = (self.clock)();
-        let allowance = match self.admit(key, arrived_ns, now_ns) {
-            Ok(allowance) => allowance,
-            Err(refusal) => return Step::Answered(*refusal),
-        };
-        let quoted = Quoted::look_up(&asset, self.prices, 0, now_ns);
-        match quoted.symbol {
-            Some((symbol, _)) => Step::Explain(ExplainQuery {
-                symbol,
-                proven: Proven {
-                    key_id: key.key_id,
-                    arrived_ns,
-                },
-                allowance,
-            }),
-            None => {
-                let response = unknown(&asset);
-                Step::Answered(self.charge(key, arrived_ns, allowance, &[quoted], response))
-            }
-        }
-    }
-
-    /// Answers with what the market explained, a JSON text; None if it did not in time.
-    pub fn finish_explain(&mut self, query: ExplainQuery, explanation: Option<Bytes>) -> Answer {
-        let Proven { key_id, arrived_ns } = query.proven;
-        let now_ns = (self.clock)();
-        let Some(key) = self.keys.find(key_id).filter(|key| key.is_usable(now_ns)) else {
-            return self.strange(arrived_ns, Problem::RefusedKey, REFUSED);
-        };
-        let name = self.prices.names().name(query.symbol);
-        let (Some(explanation), Some(name)) = (explanation, name) else {
-            let detail = "The market is busy or starting anew; ask again in a second.";
-            let mut answer = self.refuse(key, arrived_ns, Problem::Unexplained, detail, None);
-            limit_headers::insert_retry_after(answer.response.headers_mut(), 1_000);
-            return answer;
-        };
-        let quoted = Quoted::look_up(name.as_str(), self.prices, 0, now_ns);
-        let response = json_response(explanation, "no-store");
-        self.charge(key, arrived_ns, query.allowance, &[quoted], response)
     }
 
     /// Finds the key that a request proves, in this order: the cheap checks, then the hashes.

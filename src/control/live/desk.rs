@@ -200,7 +200,7 @@ impl Desk {
             .parser
             .parse_rest(venue, body, Some(instrument), &mut |event| match event {
                 Event::Quote(quote) if told.is_none() => {
-                    told = Some(Quote::from_ticker(&quote, market, now_ns))
+                    told = Some(Quote::from_ticker(&quote, market, now_ns));
                 }
                 Event::Invalid { invalid, .. } => garbled = garbled.or(Some(invalid)),
                 _ => {}

@@ -181,7 +181,8 @@ impl Feed {
         }
         for slot in &*slots {
             let carried = slot.wanted.borrow();
-            slot.each_session(|session| session.follow(&carried, self.desk.borrow_mut().now_ns()));
+            let now_ns = self.now_ns();
+            slot.each_session(|session| session.follow(&carried, now_ns));
             slot.changed.notify_waiters();
         }
         slots.retain(|slot| !slot.wanted.borrow().is_empty());
@@ -262,9 +263,8 @@ impl Feed {
             quiet_factor,
         )));
         slot.join(&session);
-        self.desk
-            .borrow_mut()
-            .connected(self.venue, &opened.name, self.now_ns_of_desk());
+        let now_ns = self.now_ns();
+        self.desk.borrow_mut().connected(self.venue, &opened.name, now_ns);
         conversation::run(self, slot, &session, opened).await
     }
 
@@ -298,10 +298,9 @@ impl Feed {
                 sleep(Duration::from_nanos(from_ns - now_ns)).await;
                 continue;
             }
-            let mut breaker = self.breaker.borrow_mut();
-            if !breaker.admit(now_ns) {
-                let until_ns = breaker.opens_at_ns();
-                drop(breaker);
+            let admitted = self.breaker.borrow_mut().admit(now_ns);
+            if !admitted {
+                let until_ns = self.breaker.borrow().opens_at_ns();
                 // Another connection's try may be under way: look again soon.
                 let wait_ns = until_ns.saturating_sub(now_ns).max(100_000_000);
                 sleep(Duration::from_nanos(wait_ns)).await;
@@ -320,7 +319,7 @@ impl Feed {
             (self.stream_url.clone(), None)
         };
         let socket = socket::open(&url, &self.tls, self.now_ns()).await?;
-        self.opened(&name);
+        tracing::debug!(connection = name, "connected");
         Ok(Opened {
             socket,
             ping_every,
@@ -329,14 +328,10 @@ impl Feed {
         })
     }
 
-    fn opened(&self, name: &str) {
-        tracing::debug!(connection = name, "connected");
-    }
-
     /// A conversation brought news: the venue works.
     pub(super) fn worked(&self) {
+        let now_ns = self.now_ns();
         let mut breaker = self.breaker.borrow_mut();
-        let now_ns = self.now_ns_of_desk();
         if breaker.state(now_ns) != BreakerState::Closed {
             tracing::info!(venue = %self.venue, "the venue works again");
         }
@@ -347,7 +342,7 @@ impl Feed {
     fn refused(&self, refused: &Refused) {
         self.desk.borrow().facts(self.venue).connect_failures.add(1);
         tracing::warn!(venue = %self.venue, why = refused.why, "cannot connect");
-        let now_ns = self.now_ns_of_desk();
+        let now_ns = self.now_ns();
         match refused.rest {
             Some(rest) => {
                 let mut breaker = self.breaker.borrow_mut();
@@ -359,7 +354,7 @@ impl Feed {
     }
 
     fn failed(&self) {
-        let now_ns = self.now_ns_of_desk();
+        let now_ns = self.now_ns();
         let mut breaker = self.breaker.borrow_mut();
         let trips = breaker.trips();
         breaker.failed(now_ns, random());
@@ -443,7 +438,7 @@ impl Feed {
 
     fn resubscribe(&self, slot: &Rc<Slot>, market: MarketId) {
         const _: () = assert!(RESUBSCRIBE_NS >= 60_000_000_000, "a venue must not be pestered");
-        let now_ns = self.now_ns_of_desk();
+        let now_ns = self.now_ns();
         let mut any = false;
         slot.each_session(|session| any |= session.resubscribe(market, now_ns));
         if any {
@@ -454,9 +449,5 @@ impl Feed {
 
     pub(super) fn now_ns(&self) -> u64 {
         self.desk.borrow_mut().now_ns()
-    }
-
-    fn now_ns_of_desk(&self) -> u64 {
-        crate::clock::unix_nanos()
     }
 }
