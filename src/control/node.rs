@@ -123,7 +123,21 @@ impl Node {
         let stop = Stop::default();
         let (tables, followed) = watch::channel(symbols);
         let desk = Arc::new(ExplainDesk::new());
-        let market = start_market(source, &config, publisher, followed, misses, &ops, &desk, &stop)?;
+        let market = match (source, misses) {
+            (Source::Recording(recording), _) => {
+                start_replay(recording, &config, publisher, &ops, &desk, &stop)?
+            }
+            (Source::Live(settings), misses) => start_live(LiveParts {
+                settings,
+                tables: followed,
+                publisher: Arc::new(Mutex::new(publisher)),
+                ops: Arc::clone(&ops),
+                misses: misses.context("a live market has a board of misses")?,
+                explains: Arc::clone(&desk),
+                tap: None,
+                stop: Arc::clone(&stop),
+            })?,
+        };
 
         let shared = Arc::new(ShardShared::default());
         shared
@@ -279,9 +293,10 @@ impl Node {
         let problem = sync.problem().map(str::to_owned);
         let told = &self.ops.market.symbols_problem;
         if *told.read() != problem {
-            match &problem {
-                Some(problem) => tracing::error!(problem, "the ledger's symbols cannot be used"),
-                None => tracing::info!("the ledger's symbols can be used again"),
+            if let Some(problem) = &problem {
+                tracing::error!(problem, "the ledger's symbols cannot be used");
+            } else {
+                tracing::info!("the ledger's symbols can be used again");
             }
             *told.write() = problem;
         }
@@ -409,34 +424,16 @@ fn start_market(
     }
 }
 
-fn start_live(
-    settings: LiveSettings,
-    publisher: Publisher,
-    tables: watch::Receiver<Arc<SymbolTable>>,
-    misses: Misses,
-    ops: &Arc<Ops>,
-    desk: &Arc<ExplainDesk>,
-    stop: &Stop,
-) -> anyhow::Result<JoinHandle<()>> {
-    let names: Vec<_> = settings
+fn start_live(mut parts: LiveParts) -> anyhow::Result<JoinHandle<()>> {
+    let names: Vec<_> = parts
+        .settings
         .venues
         .iter()
         .map(|address| address.venue.name())
         .collect();
     tracing::info!(venues = names.join(", "), "live market starts");
-    let mut parts = LiveParts {
-        settings,
-        tables,
-        publisher: Arc::new(Mutex::new(publisher)),
-        ops: Arc::clone(ops),
-        misses,
-        explains: Arc::clone(desk),
-        tap: None,
-        stop: Arc::clone(stop),
-    };
-    Ok(supervise::spawn("market", Arc::clone(stop), move || {
-        live::run(&mut parts)
-    })?)
+    let stop = Arc::clone(&parts.stop);
+    Ok(supervise::spawn("market", stop, move || live::run(&mut parts))?)
 }
 
 fn start_replay(

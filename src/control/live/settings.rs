@@ -47,6 +47,7 @@ const DEFAULT_OFF: [&str; 1] = ["binance-us"];
 
 #[derive(Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
+#[expect(clippy::struct_field_names, reason = "what the file calls it")]
 struct File {
     ca_file: Option<PathBuf>,
     #[serde(default)]

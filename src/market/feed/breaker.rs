@@ -166,7 +166,7 @@ mod tests {
         breaker.told_to_rest(S, Duration::from_secs(u64::MAX));
         assert!(breaker.admit(S + 15 * 60 * S));
         let mut breaker = Breaker::default();
-        breaker.told_to_rest(S, Duration::from_secs(60));
+        breaker.told_to_rest(S, Duration::from_mins(1));
         breaker.told_to_rest(S, Duration::ZERO);
         assert!(
             !breaker.admit(60 * S),

@@ -15,7 +15,7 @@ static DIALECT: Dialect = Dialect {
     message_gap: Duration::from_millis(100),
     rest_gap: Duration::ZERO,
     ping_every: Some(Duration::from_secs(15)),
-    max_life: Some(Duration::from_secs(3_600)),
+    max_life: Some(Duration::from_hours(1)),
     confirms: true,
     sequence: SequenceScope::Connection { member: "n" },
     subscribe: |instruments, id, out| {
