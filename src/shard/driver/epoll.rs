@@ -36,14 +36,19 @@ impl EpollDriver {
 
 impl Driver for EpollDriver {
     async fn park(&mut self, timeout: Duration) {
-        let mut poll = libc::pollfd {
-            fd: self.socket,
-            events: libc::POLLIN,
-            revents: 0,
-        };
-        let timeout = libc::c_int::try_from(timeout.as_millis()).unwrap_or(libc::c_int::MAX);
-        // SAFETY: poll(2) reads and writes `nfds` = 1 pollfd at the pointer, which is live. An
-        // error (EINTR) is a wake for no reason, which `park` allows.
-        unsafe { libc::poll(&raw mut poll, 1, timeout) };
+        poll(self.socket, timeout);
     }
+}
+
+/// Blocks the thread until a datagram is there, or for the timeout, or for no reason.
+pub(super) fn poll(socket: RawFd, timeout: Duration) {
+    let mut poll = libc::pollfd {
+        fd: socket,
+        events: libc::POLLIN,
+        revents: 0,
+    };
+    let timeout = libc::c_int::try_from(timeout.as_millis()).unwrap_or(libc::c_int::MAX);
+    // SAFETY: poll(2) reads and writes `nfds` = 1 pollfd at the pointer, which is live. An
+    // error (EINTR) is a wake for no reason, which `park` allows.
+    unsafe { libc::poll(&raw mut poll, 1, timeout) };
 }

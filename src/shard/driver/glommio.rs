@@ -5,13 +5,15 @@
 //! to wait, never while datagrams are there: parking is not part of a turn.
 
 use std::io;
-use std::os::fd::{FromRawFd, IntoRawFd, OwnedFd};
+use std::os::fd::{AsRawFd, FromRawFd, IntoRawFd, OwnedFd};
 use std::time::Duration;
 
 use glommio::net::UdpSocket;
 use glommio::{LocalExecutorBuilder, Placement};
 
 use super::Driver;
+use super::epoll::poll;
+use crate::limits::PARK_WAITING_MS;
 
 /// Waits in glommio's reactor.
 #[derive(Debug)]
@@ -49,6 +51,11 @@ impl GlommioDriver {
 
 impl Driver for GlommioDriver {
     async fn park(&mut self, timeout: Duration) {
+        // While requests wait for prices every millisecond counts, and the reactor's timers are
+        // less punctual than the kernel's. Nothing else runs on this executor: it may be blocked.
+        if timeout <= Duration::from_millis(PARK_WAITING_MS) {
+            return poll(self.socket.as_raw_fd(), timeout);
+        }
         // A refused timeout (zero) or a failed wait is a wake for no reason, which `park`
         // allows; the turn after it sees the socket's own error.
         if self.socket.set_read_timeout(Some(timeout)).is_ok() {
