@@ -121,9 +121,14 @@ pub const FEED_AGE_MS: u64 = 20;
 /// REST requests to one venue that may be made at once beyond its pace, for requests that miss.
 pub const FEED_REST_BURST: u64 = 8;
 
+/// Errors that a venue reports, logged in a minute; the rest is counted.
+pub const FEED_LOGGED_ERRORS: u32 = 5;
+/// How long an instrument that a venue's REST does not know is left alone, milliseconds.
+pub const FEED_UNKNOWN_MS: u64 = 600_000;
+
 /// How long a fetch that somebody waits for may take, milliseconds; later answers warm the
 /// market for the next.
-pub const MISS_FETCH_MS: u64 = 40;
+pub const MISS_FETCH_MS: u64 = 38;
 /// Venues that are asked for one missed symbol.
 pub const MISS_VENUES: usize = 8;
 

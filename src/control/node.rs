@@ -405,25 +405,6 @@ impl Source {
     }
 }
 
-fn start_market(
-    source: Source,
-    config: &Config,
-    publisher: Publisher,
-    tables: watch::Receiver<Arc<SymbolTable>>,
-    misses: Option<Misses>,
-    ops: &Arc<Ops>,
-    desk: &Arc<ExplainDesk>,
-    stop: &Stop,
-) -> anyhow::Result<JoinHandle<()>> {
-    match (source, misses) {
-        (Source::Live(settings), Some(misses)) => {
-            start_live(settings, publisher, tables, misses, ops, desk, stop)
-        }
-        (Source::Live(_), None) => bail!("a live market has a board of misses"),
-        (Source::Recording(recording), _) => start_replay(recording, config, publisher, ops, desk, stop),
-    }
-}
-
 fn start_live(mut parts: LiveParts) -> anyhow::Result<JoinHandle<()>> {
     let names: Vec<_> = parts
         .settings

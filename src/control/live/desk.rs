@@ -13,6 +13,7 @@ use crate::clock;
 use crate::control::explain::ExplainDesk;
 use crate::control::market::Publisher;
 use crate::control::ops::Ops;
+use crate::limits::FEED_LOGGED_ERRORS;
 use crate::market::engine::MarketEngine;
 use crate::market::feed::Session;
 use crate::market::feed::session::Order;
@@ -20,7 +21,7 @@ use crate::market::quote::{AggregatedPrice, Quote, RejectReason};
 use crate::market::symbol::{MarketId, SymbolId, SymbolTable};
 use crate::market::tap::{FrameTap, TapFrame};
 use crate::market::venue::dialect::Admission;
-use crate::market::venue::{Event, EventKind, Invalid, Parser, VenueId};
+use crate::market::venue::{Event, EventKind, Invalid, Parser, VENUES, VenueError, VenueId};
 
 /// A wall clock that was set back by more than this begins the market anew: the ages of what is
 /// known are not known any more. A smaller step is waited out.
@@ -35,6 +36,8 @@ pub(super) struct Desk {
     tap: Option<Box<dyn FrameTap + Send>>,
     changed: Vec<(SymbolId, AggregatedPrice)>,
     last_ns: u64,
+    /// By venue: the minute in which errors were last logged, and how many.
+    logged: [(u64, u32); VENUES.len()],
 }
 
 /// A frame as it came.
@@ -72,6 +75,7 @@ impl Desk {
             tap,
             changed: Vec::new(),
             last_ns: 0,
+            logged: [(0, 0); VENUES.len()],
         }
     }
 
@@ -124,6 +128,7 @@ impl Desk {
             parser,
             ops,
             tap,
+            logged,
             ..
         } = self;
         let facts = facts(ops, venue);
@@ -152,13 +157,7 @@ impl Desk {
                 }
                 Event::Invalid { invalid, .. } => facts.invalid[invalid.reason as usize].add(1),
                 Event::Error(error) => {
-                    tracing::warn!(
-                        %venue,
-                        code = error.code,
-                        message = error.message,
-                        instrument = error.instrument,
-                        "the venue reports an error"
-                    );
+                    log_error(venue, error, &mut logged[venue.index()], now_ns);
                     session.on_event(&event);
                 }
                 _ => session.on_event(&event),
@@ -324,6 +323,28 @@ fn quoted(
         Err(reason) => {
             facts.rejected[reason as usize].add(1);
             false
+        }
+    }
+}
+
+/// Logs what a venue reports, but no flood of it: a venue that refuses a hundred instruments says
+/// so a hundred times.
+fn log_error(venue: VenueId, error: &VenueError<'_>, logged: &mut (u64, u32), now_ns: u64) {
+    let minute = now_ns / 60_000_000_000;
+    if logged.0 != minute {
+        *logged = (minute, 0);
+    }
+    logged.1 = logged.1.saturating_add(1);
+    if logged.1 <= FEED_LOGGED_ERRORS {
+        tracing::warn!(
+            %venue,
+            code = error.code,
+            error = error.message,
+            instrument = error.instrument,
+            "the venue reports an error"
+        );
+        if logged.1 == FEED_LOGGED_ERRORS {
+            tracing::warn!(%venue, "further errors of this minute are counted, not logged");
         }
     }
 }

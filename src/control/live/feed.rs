@@ -13,12 +13,13 @@ use tokio::time::sleep;
 
 use super::conversation::{self, Outcome};
 use super::desk::{Desk, Ticker};
+use super::facts::RestResult;
 use super::rest::{Purpose, Rest};
 use super::settings::VenueAddress;
 use super::socket::{self, Refused, Socket};
 use super::supervised;
 use crate::control::supervise::random;
-use crate::limits::{FEED_BACKOFF_MS, FEED_SETTLED_MS};
+use crate::limits::{FEED_BACKOFF_MS, FEED_SETTLED_MS, FEED_UNKNOWN_MS};
 use crate::market::feed::session::{Instrument, RESUBSCRIBE_NS, RenewReason};
 use crate::market::feed::{Backoff, Breaker, BreakerState, Session};
 use crate::market::symbol::{MarketId, SymbolTable};
@@ -38,7 +39,15 @@ pub(super) struct Feed {
     connect_ns: Cell<u64>,
     slots: RefCell<Vec<Rc<Slot>>>,
     names: Cell<u64>,
-    polled_ns: RefCell<HashMap<MarketId, u64>>,
+    polled: RefCell<HashMap<MarketId, Polled>>,
+}
+
+/// When REST was last asked for a market.
+#[derive(Clone, Copy, Default)]
+struct Polled {
+    asked_ns: u64,
+    /// Whether it had nothing to say of it.
+    in_vain: bool,
 }
 
 /// Instruments that share a connection.
@@ -63,6 +72,7 @@ pub(super) struct Opened {
 
 /// Pause between two looks for instruments that are silent.
 const POLL_PAUSE: Duration = Duration::from_millis(100);
+const UNKNOWN_NS: u64 = FEED_UNKNOWN_MS * 1_000_000;
 /// A stream's instrument that REST found moved this often while it was silent is subscribed anew.
 const MOVED_POLLS: u32 = 2;
 
@@ -121,7 +131,7 @@ impl Feed {
             connect_ns: Cell::new(0),
             slots: RefCell::default(),
             names: Cell::new(0),
-            polled_ns: RefCell::default(),
+            polled: RefCell::default(),
         }
     }
 
@@ -147,7 +157,7 @@ impl Feed {
             })
             .collect();
         let total = wanted.len();
-        self.polled_ns.borrow_mut().clear();
+        self.polled.borrow_mut().clear();
         let most = self.dialect.instruments_per_connection;
         let mut slots = self.slots.borrow_mut();
         for slot in &*slots {
@@ -388,7 +398,11 @@ impl Feed {
             let Some((slot, instrument)) = self.most_overdue(now_ns) else {
                 continue;
             };
-            self.polled_ns.borrow_mut().insert(instrument.market, now_ns);
+            let mut polled = Polled {
+                asked_ns: now_ns,
+                in_vain: false,
+            };
+            self.polled.borrow_mut().insert(instrument.market, polled);
             match self
                 .rest
                 .ticker(instrument.market, &instrument.name, Purpose::Poll)
@@ -405,6 +419,10 @@ impl Feed {
                 Ok(Ticker::Same) => {
                     moved.remove(&instrument.name);
                 }
+                Ok(Ticker::Nothing) | Err(RestResult::Nothing) => {
+                    polled.in_vain = true;
+                    self.polled.borrow_mut().insert(instrument.market, polled);
+                }
                 _ => {}
             }
         }
@@ -413,17 +431,23 @@ impl Feed {
     /// The instrument whose silence has used up most of its symbol's max age, if more than half.
     fn most_overdue(&self, now_ns: u64) -> Option<(Rc<Slot>, Instrument)> {
         let desk = self.desk.borrow();
-        let polled = self.polled_ns.borrow();
+        let polled = self.polled.borrow();
         let mut worst: Option<(u64, Rc<Slot>, Instrument)> = None;
         for slot in &*self.slots.borrow() {
             for instrument in &*slot.wanted.borrow() {
                 let heard_ns = desk.engine().last_heard_ns(instrument.market).unwrap_or(0);
-                let asked_ns = polled.get(&instrument.market).copied().unwrap_or(0);
+                let Polled { asked_ns, in_vain } =
+                    polled.get(&instrument.market).copied().unwrap_or_default();
                 // Part of the max age that has passed, in thousandths.
                 let part = |since_ns: u64| {
                     now_ns.saturating_sub(since_ns).saturating_mul(1_000) / instrument.max_age_ns.max(1)
                 };
-                let due = part(heard_ns) >= 500 && part(asked_ns) >= 500;
+                let may_ask = if in_vain {
+                    now_ns.saturating_sub(asked_ns) >= UNKNOWN_NS
+                } else {
+                    part(asked_ns) >= 500
+                };
+                let due = part(heard_ns) >= 500 && may_ask;
                 if due
                     && worst
                         .as_ref()
