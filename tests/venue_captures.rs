@@ -344,6 +344,11 @@ fn rest_bodies_are_what_their_label_says() {
         let result = parser.parse_rest(venue, body.as_bytes(), Some("asked"), &mut |event| {
             kinds.push(event.kind());
         });
+        if label == "other" && body.contains("\"currencies\":") && body.len() < 100 {
+            // What a client asks for, among the answers.
+            assert!(result.is_err() && kinds.is_empty(), "{venue}: {body:.300}");
+            continue;
+        }
         assert_eq!(result, Ok(()), "{venue} {label}: {body:.300}");
         assert!(!kinds.contains(&"invalid"), "{venue} {label}: {body:.300}");
         let allowed: &[&str] = match label.as_str() {
@@ -351,10 +356,18 @@ fn rest_bodies_are_what_their_label_says() {
             "error" if body.contains("\"000000\"") => &["ignored"],
             "error" => &["error"],
             "ticker" => &["quote"],
+            // Lists of pairs, of what may be traded on margin, and of spreads.
+            "trade"
+                if ["\"pairs\"", "\"symbolName\"", "\"legs\""]
+                    .iter()
+                    .any(|part| body.contains(part)) =>
+            {
+                &["ignored"]
+            }
             "trade" => &["trade"],
             "book" => &["book"],
-            // Trades of an older form have no label of their own.
-            "other" => &["ignored", "trade", "status"],
+            // Trades of an older form, and one book, have no label of their own.
+            "other" => &["ignored", "trade", "status", "book"],
             // Recorded requests: lists of pairs, and order books.
             "" => &["ignored", "book", "trade"],
             other => panic!("{venue}: a label that this test does not know: {other}"),
