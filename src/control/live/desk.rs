@@ -210,7 +210,12 @@ impl Desk {
         let Some(quote) = told else {
             return garbled.map_or(Ticker::Nothing, Ticker::Garbled);
         };
+        let trades_time = venue
+            .spec()
+            .dialect
+            .is_some_and(|dialect| dialect.tickers_tell_trades_time);
         let quote = Quote {
+            venue_time_ns: quote.venue_time_ns.filter(|_| !trades_time),
             // Its numbers, where it has any, are not those of the stream.
             sequence: None,
             fetched,

@@ -47,6 +47,9 @@ pub struct Dialect {
     /// Path and query, from the slash on, of the REST ticker of one instrument, given as the
     /// stream spells it. Its answer is for [`Parser::parse_rest`](super::Parser::parse_rest).
     pub ticker_path: fn(instrument: &str) -> String,
+    /// Whether the time in a REST ticker is that of the last trade, however long ago, rather than
+    /// that of its bid and ask.
+    pub tickers_tell_trades_time: bool,
     /// What must be asked for before connecting.
     pub token: Option<TokenRequest>,
 }

@@ -29,6 +29,7 @@ static DIALECT: Dialect = Dialect {
     unsubscribe: |instruments, id, out| out.push(format!("unsub {id} {}", instruments.join(","))),
     ping: Some(|id| format!("ping {id}")),
     answer: |text| format!("answer {text}"),
+    tickers_tell_trades_time: false,
     ticker_path: |instrument| format!("/{instrument}"),
     token: None,
 };

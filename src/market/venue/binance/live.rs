@@ -38,6 +38,7 @@ pub(in super::super) static DIALECT: Dialect = Dialect {
     unsubscribe: |instruments, id, out| requests("UNSUBSCRIBE", instruments, id, out),
     ping: None,
     answer: dialect::no_answer,
+    tickers_tell_trades_time: false,
     ticker_path: |instrument| format!("/api/v3/ticker/bookTicker?symbol={instrument}"),
     token: None,
 };
@@ -60,6 +61,7 @@ pub(in super::super) static DIALECT_US: Dialect = Dialect {
     unsubscribe: |instruments, id, out| requests("UNSUBSCRIBE", instruments, id, out),
     ping: None,
     answer: dialect::no_answer,
+    tickers_tell_trades_time: false,
     ticker_path: |instrument| format!("/api/v3/ticker/bookTicker?symbol={instrument}"),
     token: None,
 };

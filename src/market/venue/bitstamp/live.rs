@@ -34,6 +34,7 @@ pub(in super::super) static DIALECT: Dialect = Dialect {
     unsubscribe: |instruments, _, out| requests("bts:unsubscribe", instruments, out),
     ping: Some(|_| json!({"event": "bts:heartbeat"}).to_string()),
     answer: dialect::no_answer,
+    tickers_tell_trades_time: false,
     ticker_path: |instrument| format!("/api/v2/ticker/{instrument}/"),
     token: None,
 };

@@ -34,6 +34,7 @@ pub(in super::super) static DIALECT: Dialect = Dialect {
     unsubscribe: |instruments, id, out| messages("unsubscribe", instruments, id, out),
     ping: Some(|id| json!({"req_id": id.to_string(), "op": "ping"}).to_string()),
     answer: dialect::no_answer,
+    tickers_tell_trades_time: false,
     ticker_path: |instrument| format!("/v5/market/tickers?category=spot&symbol={instrument}"),
     token: None,
 };

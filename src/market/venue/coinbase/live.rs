@@ -49,6 +49,7 @@ pub(in super::super) static DIALECT: Dialect = Dialect {
     },
     ping: None,
     answer: dialect::no_answer,
+    tickers_tell_trades_time: true,
     ticker_path: |instrument| format!("/products/{instrument}/ticker"),
     token: None,
 };

@@ -33,6 +33,7 @@ pub(in super::super) static DIALECT: Dialect = Dialect {
     unsubscribe: |instruments, id, out| request("unsubscribe", instruments, id, out),
     ping: None,
     answer: respond,
+    tickers_tell_trades_time: false,
     ticker_path: |instrument| {
         let name = wording::url_part(instrument);
         format!("/exchange/v1/public/get-tickers?instrument_name={name}")

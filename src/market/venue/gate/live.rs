@@ -35,6 +35,7 @@ pub(in super::super) static DIALECT: Dialect = Dialect {
     unsubscribe: |instruments, id, out| request("unsubscribe", instruments, id, out),
     ping: Some(|id| format!(r#"{{"id":{id},"channel":"spot.ping"}}"#)),
     answer: dialect::no_answer,
+    tickers_tell_trades_time: false,
     ticker_path: |instrument| {
         let pair = wording::url_part(instrument);
         format!("/api/v4/spot/tickers?currency_pair={pair}")

@@ -34,6 +34,7 @@ pub(in super::super) static DIALECT: Dialect = Dialect {
     unsubscribe: |instruments, id, out| request("unsubscribe", instruments, id, out),
     ping: Some(|id| format!(r#"{{"id":"{PING_ID}-{id}","method":"ping"}}"#)),
     answer: dialect::no_answer,
+    tickers_tell_trades_time: false,
     ticker_path: |instrument| {
         let symbol = wording::url_part(&instrument.to_ascii_lowercase());
         format!("/v1/pubticker/{symbol}")

@@ -35,6 +35,7 @@ pub(in super::super) static DIALECT: Dialect = Dialect {
     unsubscribe: |instruments, id, out| request("unsubscribe", instruments, id, out),
     ping: Some(|id| json!({"method": "ping", "req_id": id}).to_string()),
     answer: dialect::no_answer,
+    tickers_tell_trades_time: false,
     ticker_path: |instrument| format!("/0/public/Ticker?pair={}", rest_pair(instrument)),
     token: None,
 };

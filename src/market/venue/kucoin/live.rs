@@ -40,6 +40,7 @@ pub(in super::super) static DIALECT: Dialect = Dialect {
     unsubscribe: |instruments, id, out| messages("unsubscribe", instruments, id, out),
     ping: Some(|id| json!({"id": id.to_string(), "type": "ping"}).to_string()),
     answer: dialect::no_answer,
+    tickers_tell_trades_time: false,
     ticker_path: |instrument| format!("/api/v1/market/orderbook/level1?symbol={instrument}"),
     token: Some(TokenRequest {
         path: "/api/v1/bullet-public",

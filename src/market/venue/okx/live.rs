@@ -31,6 +31,7 @@ pub(in super::super) static DIALECT: Dialect = Dialect {
     unsubscribe: |instruments, _, out| out.extend(message("unsubscribe", instruments)),
     ping: Some(|_| "ping".to_owned()),
     answer: dialect::no_answer,
+    tickers_tell_trades_time: false,
     ticker_path: |instrument| format!("/api/v5/market/ticker?instId={instrument}"),
     token: None,
 };
