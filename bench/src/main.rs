@@ -4,6 +4,7 @@ mod answer;
 mod burst;
 mod compare;
 mod cpu_time;
+mod feed;
 mod load;
 mod machine;
 mod parse;
@@ -36,6 +37,7 @@ enum Command {
     /// The answer path alone, without sockets.
     Answer(answer::Args),
     Parse(parse::ParseArgs),
+    Feed(feed::FeedArgs),
     /// What the oracle says of a symbol in a recording, moment by moment.
     Minutes(Box<story::minutes::MinutesArgs>),
     /// The same as a picture: quotes, price, confidence, status.
@@ -51,6 +53,7 @@ fn main() -> ExitCode {
         Command::Compare(args) => compare::run(&args),
         Command::Answer(args) => answer::run(&args),
         Command::Parse(args) => parse::run(&args).map(|()| true),
+        Command::Feed(args) => feed::run(&args),
         Command::Minutes(args) => story::minutes::run(&args).map(|()| true),
         Command::Picture(args) => story::picture::run(&args).map(|()| true),
         Command::Page(args) => story::page::run(&args),
