@@ -77,14 +77,14 @@ pub(crate) fn convert_window(candles: &Path, out: &Path, window: Range<u64>) -> 
     for report in &conversion.reports {
         ensure!(report.damaged == 0 && report.broken_off.is_none(), "{report}");
     }
-    conversion.title =
-        "USDC loses its peg, 10 and 11 March 2023: BTC, USDT and USDC at Coinbase, Kraken and Binance.US"
-            .to_owned();
-    conversion.origin =
+    conversion.title = String::from(
+        "USDC loses its peg, 10 and 11 March 2023: BTC, USDT and USDC at Coinbase, Kraken and Binance.US",
+    );
+    conversion.origin = String::from(
         "public one-minute candles of Coinbase, Kraken and Binance.US; price = close at the bar's end, \
-                         confidence = half of high - low, bars without volume left out"
-            .to_owned();
-    conversion.licence_note = "figures only: prices at times are facts".to_owned();
+                         confidence = half of high - low, bars without volume left out",
+    );
+    conversion.licence_note = String::from("figures only: prices at times are facts");
     let bytes = write_file(&conversion, out)?;
     Ok((conversion.len(), bytes))
 }

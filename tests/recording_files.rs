@@ -406,6 +406,74 @@ fn a_connection_to_derivatives_is_not_played_as_spot() {
 }
 
 #[test]
+fn numbers_that_count_a_connections_messages_are_not_compared_between_two() {
+    let folder = tempfile::tempdir().expect("a temporary folder");
+    let path = folder.path().join("coinbase.jsonl");
+    let frame = |number: u64, bid: u64| {
+        format!(
+            r#"{{"channel":"ticker","client_id":"","timestamp":"2023-11-14T22:13:20.000000Z","sequence_num":{number},"events":[{{"type":"update","tickers":[{{"type":"ticker","product_id":"BTC-USD","price":"{bid}","best_bid":"{bid}","best_ask":"{}"}}]}}]}}"#,
+            bid + 2
+        )
+    };
+    let frames = [
+        frame(900, 20_000),
+        frame(3, 20_010),
+        frame(901, 20_020),
+        frame(4, 20_030),
+    ];
+    let lines = [
+        (T0 + MS, "COINBASE.ws.1", frames[0].as_str()),
+        (T0 + 2 * MS, "COINBASE.ws.2", &frames[1]),
+        (T0 + 3 * MS, "COINBASE.ws.1", &frames[2]),
+        (T0 + 4 * MS, "COINBASE.ws.2", &frames[3]),
+    ];
+    fs::write(&path, raw(&lines)).expect("written");
+    let mut player = player(&path);
+    let seen: Vec<_> = play(&mut player)
+        .iter()
+        .filter(|(_, price)| price.status.has_value())
+        .map(|(_, price)| price.mantissa / 100_000_000)
+        .collect();
+    assert_eq!(seen[..4], [20_001, 20_011, 20_021, 20_031]);
+    assert_eq!(player.engine().taken(venue("coinbase")), 4);
+}
+
+#[test]
+fn connections_written_one_after_another_are_merged_by_time() {
+    let folder = tempfile::tempdir().expect("a temporary folder");
+    let path = folder.path().join("coinbase.jsonl");
+    let connect = |conn: &str, at_ns: u64| {
+        let line = serde_json::json!({
+            "t": "connect", "conn": conn, "ts_ns": at_ns, "addr": "wss://ws-feed.exchange.coinbase.com"
+        });
+        line.to_string() + "\n"
+    };
+    let frames: Vec<_> = (0..20_u64).map(|i| ticker(i + 1, 20_000 + i)).collect();
+    let at = |i: u64| T0 + i * SECOND / 2;
+    let of = |conn: &'static str, rest: u64| -> String {
+        let lines: Vec<_> = (0..20_u64)
+            .filter(|i| i % 2 == rest)
+            .map(|i| (at(i), conn, frames[i as usize].as_str()))
+            .collect();
+        connect(conn, at(rest)) + &raw(&lines)
+    };
+    fs::write(&path, of("A", 0) + &of("B", 1)).expect("written");
+    let mut player = player(&path);
+    let seen: Vec<_> = play(&mut player)
+        .iter()
+        .filter(|(_, price)| price.status.has_value())
+        .map(|(_, price)| price.mantissa / 100_000_000)
+        .collect();
+    assert_eq!(seen[..20], (0..20).map(|i| 20_001 + i).collect::<Vec<_>>());
+    let stats = player.stats();
+    assert_eq!(
+        (stats.damaged, stats.reordered, stats.lines),
+        (0, 0, 22),
+        "{stats:?}"
+    );
+}
+
+#[test]
 fn a_line_of_a_venue_that_is_not_known_is_damage() {
     let folder = tempfile::tempdir().expect("a temporary folder");
     let path = folder.path().join("a.jsonl");

@@ -471,6 +471,36 @@ fn the_captures_of_the_venues_play() {
             0,
         ),
         ("bitstamp/captures/ws-2021-04-05.jsonl", "bitstamp", "XRP-USD", 0),
+        ("okx/captures/v5-ws-2022-05-13.jsonl", "okx", "BTC-USDT", 1),
+        ("okx/captures/v5-ws-conn1-2021-07-22.jsonl", "okx", "BTC-USDT", 0),
+        (
+            "okx/captures/v3-deflate-frames-2021-04-17.jsonl",
+            "okx",
+            "BTC-USDT",
+            0,
+        ),
+        ("bybit/captures/v5-ws-2026-08-09.jsonl", "bybit", "BTC-USDT", 1),
+        ("kucoin/captures/ws-2021-04-25.jsonl", "kucoin", "BTC-USDT", 0),
+        ("gate/captures/v3-ws-2021-04-05.jsonl", "gate", "BTC-USDT", 0),
+        ("gate/captures/v4-ws-2021-04-22.jsonl", "gate", "BTC-USDT", 0),
+        (
+            "cryptocom/captures/v2-market-2021-11-23.jsonl",
+            "cryptocom",
+            "BTC-USDT",
+            0,
+        ),
+        (
+            "gemini/captures/v2-marketdata-2021-04-17.jsonl",
+            "gemini",
+            "BTC-USD",
+            0,
+        ),
+        (
+            "gemini/captures/v2-marketdata-2026-08-09.jsonl",
+            "gemini",
+            "BTC-USD",
+            0,
+        ),
         (
             "market/binance-hftbacktest-2024-08/spot_btcusdt_20240808.bbo-trades.jsonl.gz",
             "binance",
@@ -492,7 +522,8 @@ fn the_captures_of_the_venues_play() {
         assert_eq!(
             (player.stats().damaged, &player.stats().broken_off),
             (0, &None),
-            "{path}"
+            "{path}: {:?}",
+            player.stats().named
         );
         let venue = VenueId::from_name(venue).expect("a venue");
         let others: u64 = VenueId::all()
@@ -500,6 +531,8 @@ fn the_captures_of_the_venues_play() {
             .map(|other| player.engine().taken(other))
             .sum();
         assert_eq!(others, 0, "{path}: every frame is the venue's");
+        let stats = player.stats();
+        assert!(stats.quotes + stats.unknown_markets > 0, "{path}: {stats:?}");
         eprintln!(
             "{path}: {} quotes taken, {} prices of {symbol:?}",
             player.engine().taken(venue),

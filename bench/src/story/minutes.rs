@@ -12,7 +12,7 @@ use trinity_beast::market::venue::VenueId;
 use trinity_beast::market::{Disposition, Explanation, SymbolTable};
 use trinity_protocol::PriceFlags;
 
-use super::{Scene, to_tick};
+use super::{Scene, to_tick, up_to_tick};
 
 const NANOS: u64 = 1_000_000_000;
 
@@ -53,13 +53,11 @@ struct Row {
 /// Runs the command.
 pub(crate) fn run(args: &MinutesArgs) -> anyhow::Result<()> {
     let table = args.table()?;
-    match &args.out {
-        Some(path) => std::fs::write(path, table).with_context(|| format!("cannot write {}", path.display())),
-        None => {
-            print!("{table}");
-            Ok(())
-        }
-    }
+    let Some(path) = &args.out else {
+        print!("{table}");
+        return Ok(());
+    };
+    std::fs::write(path, table).with_context(|| format!("cannot write {}", path.display()))
 }
 
 impl MinutesArgs {
@@ -168,10 +166,9 @@ impl Names {
         for Row { at_ns, explanation } in rows {
             let price = &explanation.price;
             let (value, confidence) = if price.status.has_value() {
-                let confidence = i64::try_from(price.confidence).unwrap_or(i64::MAX);
                 (
                     to_tick(&self.spec, price.mantissa),
-                    to_tick(&self.spec, confidence),
+                    up_to_tick(&self.spec, price.confidence),
                 )
             } else {
                 ("-".to_owned(), "-".to_owned())

@@ -79,16 +79,42 @@ impl Scene {
 
 /// A price in words, rounded to the symbol's tick.
 pub(crate) fn to_tick(spec: &SymbolSpec, mantissa: i64) -> String {
-    let tick = Decimal::new(spec.tick, spec.exponent);
-    let places = usize::from(tick.exponent().min(0).unsigned_abs());
-    let rounded = Decimal::new(mantissa, spec.exponent)
-        .rescale(tick.exponent())
-        .unwrap_or(0);
-    let text = Decimal::new(rounded, tick.exponent()).to_string();
+    let places = Decimal::new(spec.tick, spec.exponent).exponent();
+    let rounded = Decimal::new(mantissa, spec.exponent).rescale(places);
+    with_places(rounded.unwrap_or(0), places)
+}
+
+/// An uncertainty in words, rounded up to the symbol's tick: it is never told narrower than it is.
+pub(crate) fn up_to_tick(spec: &SymbolSpec, mantissa: u64) -> String {
+    let tick = spec.tick.unsigned_abs().max(1);
+    let up = mantissa.div_ceil(tick).saturating_mul(tick);
+    to_tick(spec, i64::try_from(up).unwrap_or(i64::MAX))
+}
+
+fn with_places(mantissa: i64, exponent: i8) -> String {
+    let places = usize::from(exponent.min(0).unsigned_abs());
+    let text = Decimal::new(mantissa, exponent).to_string();
     // Every price of a column with the same places.
     match text.split_once('.') {
         _ if places == 0 => text,
         None => format!("{text}.{}", "0".repeat(places)),
         Some((_, decimals)) => format!("{text}{}", "0".repeat(places - decimals.len())),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn prices_are_rounded_to_the_tick_and_uncertainties_up_to_it() {
+        let table = SymbolTable::builtin();
+        let spec = table.symbol(table.resolve("BTC").expect("a symbol"));
+        assert_eq!(to_tick(spec, 2_061_917_000_000), "20619.17");
+        assert_eq!(to_tick(spec, 2_000_000_000_000), "20000.00");
+        assert_eq!(to_tick(spec, 2_064_652_792_935), "20646.53");
+        assert_eq!(up_to_tick(spec, 1), "0.01");
+        assert_eq!(up_to_tick(spec, 1_906_500_000), "19.07");
+        assert_eq!(up_to_tick(spec, 1_906_000_000), "19.06");
     }
 }

@@ -79,7 +79,7 @@ struct Dot {
 #[derive(Clone, Copy)]
 struct Price {
     at_ns: u64,
-    price: f64,
+    value: f64,
     confidence: f64,
 }
 
@@ -186,7 +186,7 @@ impl Story {
         if price.status.has_value() && price.mantissa > 0 {
             self.prices.push(Price {
                 at_ns: moment.at_ns,
-                price: price.mantissa as f64 * unit,
+                value: price.mantissa as f64 * unit,
                 confidence: price.confidence as f64 * unit,
             });
         }
@@ -233,8 +233,8 @@ impl Story {
         let mut band = nothing;
         for price in &self.prices {
             band = widen(
-                widen(band, price.price - price.confidence),
-                price.price + price.confidence,
+                widen(band, price.value - price.confidence),
+                price.value + price.confidence,
             );
         }
         let dots = self.quotes.values().flatten();
@@ -280,7 +280,7 @@ impl Story {
         for run in runs(&self.prices, |a, b| b.at_ns - a.at_ns <= self.gap_ns) {
             let points = run
                 .iter()
-                .map(|price| (x.at(price.at_ns as f64), y.at(price.price)));
+                .map(|price| (x.at(price.at_ns as f64), y.at(price.value)));
             sheet.line(points.collect(), PRICE, 2);
         }
         sheet.frame((LEFT, TOP), (RIGHT, BOTTOM), GREY);
@@ -291,7 +291,13 @@ impl Story {
     fn heading(&self, sheet: &Sheet<'_>) {
         let when = format!("{} to {}", short_time(self.from_ns), short_time(self.to_ns));
         sheet.bold(&format!("{}, {when}", self.name), (LEFT, 24), Hold::Left, 22);
-        sheet.text(&self.title, (LEFT, 50), Hold::Left, 15, GREY);
+        sheet.text(
+            &clipped(&self.title, RIGHT - LEFT),
+            (LEFT, 50),
+            Hold::Left,
+            15,
+            GREY,
+        );
         let mut at = LEFT;
         let mut entry = |text: &str, mark: &dyn Fn(i32)| {
             mark(at);
@@ -326,7 +332,7 @@ impl Story {
             let edge = |price: &Price, sign: f64| {
                 (
                     x.at(price.at_ns as f64),
-                    y.at(price.price + sign * price.confidence).clamp(TOP, BOTTOM),
+                    y.at(price.value + sign * price.confidence).clamp(TOP, BOTTOM),
                 )
             };
             let above = run.iter().map(|price| edge(price, 1.0));
@@ -452,6 +458,21 @@ impl Story {
 /// Cuts points where two neighbours do not belong together.
 fn runs<T>(points: &[T], together: impl Fn(&T, &T) -> bool) -> impl Iterator<Item = &[T]> {
     points.chunk_by(together)
+}
+
+/// As much of a text as there is room for.
+fn clipped(text: &str, room: i32) -> String {
+    if width(text) <= room {
+        return text.to_owned();
+    }
+    let mut kept = String::new();
+    for c in text.chars() {
+        kept.push(c);
+        if width(&kept) > room - 20 {
+            break;
+        }
+    }
+    kept + "..."
 }
 
 /// About how wide a text of size 15 is.

@@ -184,11 +184,11 @@ mod tests {
         let args = SoakArgs {
             recording: "shipped".to_owned(),
             seconds: 600,
-            passes: Some(6),
-            every: 600,
-            most_growth: 4_096,
+            passes: Some(12),
+            every: 1,
+            // Other tests may share the process; a kilobyte kept of every quote would be 200 MB.
+            most_growth: 32 << 10,
         };
-        assert!(run(&args).is_ok());
-        assert!(resident_kib().expect("Linux tells") > 1_000);
+        assert!(run(&args).expect("it plays"));
     }
 }

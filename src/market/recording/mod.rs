@@ -78,14 +78,17 @@ pub struct Recording {
     parts: Vec<Part>,
 }
 
-/// One file of a recording.
+/// One file of a recording, or a part of one.
 #[derive(Debug, Clone)]
 struct Part {
     source: Source,
     header: Header,
     form: Form,
-    /// Time of its first record, Unix ns; found out only where there are several files.
+    /// Time of its first record, Unix ns; found out only where there are several parts.
     first_ns: u64,
+    /// Lines of the file before it, and those up to its end where it is not the file's.
+    after_line: u64,
+    until_line: Option<u64>,
 }
 
 /// What a recording says about itself; raw ones say nothing.
@@ -185,7 +188,10 @@ impl Recording {
     /// out what they are.
     pub fn open(path: &Path) -> Result<Self, RecordingError> {
         match files::of(path)? {
-            None => Part::open(Source::File(path.to_owned())).map(Self::of_one),
+            None => match Part::open(Source::File(path.to_owned()))?.blocks()? {
+                blocks if blocks.len() > 1 => Self::of_parts(path, blocks, None),
+                mut one => Ok(Self::of_one(one.remove(0))),
+            },
             Some(files) => Self::of_several(path, files),
         }
     }
@@ -200,7 +206,7 @@ impl Recording {
         &self.header
     }
 
-    /// Files it is made of.
+    /// Files it is made of; connections that one file has one after another count apart.
     pub fn files(&self) -> usize {
         self.parts.len()
     }
@@ -233,14 +239,23 @@ impl Recording {
     fn of_several(path: &Path, files: Vec<PathBuf>) -> Result<Self, RecordingError> {
         let (mut parts, mut failed) = (Vec::new(), None);
         for file in files {
-            match Part::open(Source::File(file)) {
-                Ok(part) => parts.push(part),
+            match Part::open(Source::File(file)).and_then(Part::blocks) {
+                Ok(blocks) => parts.extend(blocks),
                 Err(error) => {
                     tracing::warn!(%error, "a file of the recording is passed over");
                     failed = failed.or(Some(error));
                 }
             }
         }
+        Self::of_parts(path, parts, failed)
+    }
+
+    /// Parts in the order of their time; those that have nothing to play are left out.
+    fn of_parts(
+        path: &Path,
+        parts: Vec<Part>,
+        failed: Option<RecordingError>,
+    ) -> Result<Self, RecordingError> {
         let mut header = Header::default();
         for part in &parts {
             header.join(&part.header);
@@ -307,21 +322,42 @@ impl Part {
     /// Reads it from its beginning.
     fn read(&self) -> Result<part::PartReader, RecordingError> {
         let mut lines = self.source.lines()?;
-        let (rows, has_header) = match &self.form {
-            Form::Normalised { columns } => (part::Rows::Normalised(columns.clone()), true),
-            Form::Raw {
-                path_venue,
-                has_header,
-            } => {
-                let frames = Box::new(raw::Frames::new(*path_venue));
-                (part::Rows::Raw(frames), *has_header)
-            }
+        let rows = match &self.form {
+            Form::Normalised { columns } => part::Rows::Normalised(columns.clone()),
+            Form::Raw { path_venue, .. } => part::Rows::Raw(Box::new(raw::Frames::new(*path_venue))),
         };
-        if has_header {
-            // It was understood when the recording was opened.
-            self.source.try_io(lines.next().map(drop))?;
+        while lines.number() < self.after_line {
+            if self.source.try_io(lines.next())?.is_none() {
+                break;
+            }
         }
-        Ok(part::PartReader::new(self.source.name(), lines, rows))
+        let name = self.source.name();
+        Ok(part::PartReader::new(name, lines, rows, self.until_line))
+    }
+
+    /// Some recorders write their connections one after another into one file, each from its own
+    /// beginning: every one of them is a part of its own, to be merged by time.
+    fn blocks(self) -> Result<Vec<Self>, RecordingError> {
+        if !matches!(
+            self.form,
+            Form::Raw {
+                has_header: false,
+                ..
+            }
+        ) {
+            return Ok(vec![self]);
+        }
+        let begins = raw::blocks(&mut self.source.lines()?);
+        let ends = begins.iter().copied().map(Some).chain([None]);
+        let starts = [self.after_line].into_iter().chain(begins.iter().copied());
+        Ok(starts
+            .zip(ends)
+            .map(|(after_line, until_line)| Self {
+                after_line,
+                until_line,
+                ..self.clone()
+            })
+            .collect())
     }
 
     fn open(source: Source) -> Result<Self, RecordingError> {
@@ -350,6 +386,8 @@ impl Part {
                         has_header: false,
                     },
                     first_ns: 0,
+                    after_line: 0,
+                    until_line: None,
                 });
             }
         }
@@ -404,6 +442,9 @@ impl Part {
             header,
             form,
             first_ns: 0,
+            // The header was understood here.
+            after_line: 1,
+            until_line: None,
         })
     }
 }

@@ -23,6 +23,8 @@ pub(super) struct PartReader {
     name: String,
     lines: Lines,
     rows: Rows,
+    /// The last line that is read; None for the file's last.
+    until_line: Option<u64>,
     clock_ns: Option<u64>,
     /// A record after a long step, until the next one vouches for it.
     suspect: Option<Held>,
@@ -52,12 +54,13 @@ impl Held {
 }
 
 impl PartReader {
-    pub(super) fn new(name: String, lines: Lines, rows: Rows) -> Self {
+    pub(super) fn new(name: String, lines: Lines, rows: Rows, until_line: Option<u64>) -> Self {
         let stats = ReaderStats::default();
         Self {
             name,
             lines,
             rows,
+            until_line,
             clock_ns: None,
             suspect: None,
             unread: None,
@@ -141,6 +144,10 @@ impl PartReader {
     /// The next line that says anything, whatever its time.
     fn read(&mut self, table: &SymbolTable, quotes: &mut Vec<Quote>) -> Option<Record> {
         while !self.over {
+            if self.until_line.is_some_and(|until| self.lines.number() >= until) {
+                self.over = true;
+                break;
+            }
             let line = match self.lines.next() {
                 Ok(Some(line)) => line,
                 Ok(None) => {
@@ -192,7 +199,8 @@ impl PartReader {
                         self.stats.invalid_elements += invalid;
                         self.stats.derivative_frames += u64::from(derivative);
                         self.stats.lost_frames += lost;
-                        Some(Record { time_ns, restarted })
+                        // What is not played does not move the clock either.
+                        (!derivative).then_some(Record { time_ns, restarted })
                     })
                 }
             };

@@ -7,6 +7,7 @@ use std::path::Path;
 use data_encoding::BASE64;
 use serde::Deserialize;
 
+use super::lines::{Line, Lines};
 use crate::market::quote::Quote;
 use crate::market::symbol::SymbolTable;
 use crate::market::venue::dialect::SequenceScope;
@@ -140,6 +141,15 @@ struct Envelope<'a> {
     #[serde(borrow)]
     b64: Option<Cow<'a, str>>,
     frames: Option<u64>,
+}
+
+/// As much of a line as tells when it was written.
+#[derive(Deserialize)]
+struct Stamp<'a> {
+    #[serde(borrow)]
+    t: Option<Cow<'a, str>>,
+    ts: Option<f64>,
+    ts_ns: Option<u64>,
 }
 
 impl Frames {
@@ -313,6 +323,33 @@ fn decode(text: &str, bytes: &mut Vec<u8>) -> Result<(), String> {
         .map_err(|partial| format!("b64: {}", partial.error))?;
     bytes.truncate(length);
     Ok(())
+}
+
+/// Numbers of the lines after which a connection begins at an earlier time than the lines before
+/// it: recorders that write one connection after another do so. A file that cannot be read on
+/// is told of when it is played.
+pub(super) fn blocks(lines: &mut Lines) -> Vec<u64> {
+    let mut begins = Vec::new();
+    let mut latest_s = 0.0_f64;
+    loop {
+        let before = lines.number();
+        let Ok(Some(line)) = lines.next() else {
+            return begins;
+        };
+        let Line::Text { text, .. } = line else { continue };
+        let Ok(line) = serde_json::from_slice::<Stamp<'_>>(text) else {
+            continue;
+        };
+        let told = line.ts.or(line.ts_ns.map(|ns| ns as f64 / 1e9));
+        let Some(at_s) = told.filter(|at_s| at_s.is_finite()) else {
+            continue;
+        };
+        if line.t.as_deref() == Some("connect") && at_s < latest_s && begins.len() < MAX_CONNECTIONS {
+            begins.push(before);
+            latest_s = at_s;
+        }
+        latest_s = latest_s.max(at_s);
+    }
 }
 
 /// The venue a path names: a folder or file called like it, or `<venue>-...`.

@@ -132,12 +132,11 @@ impl Reader {
             let open = &mut self.open[at];
             let record = open.head;
             quotes.append(&mut open.quotes);
-            match open.reader.next(table, &mut open.quotes) {
-                Some(head) => open.head = head,
-                None => {
-                    let open = self.open.remove(at);
-                    self.done.add(open.reader.name(), open.reader.stats(), true);
-                }
+            if let Some(head) = open.reader.next(table, &mut open.quotes) {
+                open.head = head;
+            } else {
+                let open = self.open.remove(at);
+                self.done.add(open.reader.name(), open.reader.stats(), true);
             }
             return Some(record);
         }

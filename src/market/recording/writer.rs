@@ -342,7 +342,7 @@ pub(super) fn is_of_set(set: &Path, name: &str) -> bool {
         .and_then(|rest| rest.strip_prefix('-'))
         .and_then(|rest| rest.strip_suffix(&extension));
     middle.is_some_and(|middle| {
-        let (time, number) = middle.split_once("Z").unwrap_or((middle, "none"));
+        let (time, number) = middle.split_once('Z').unwrap_or((middle, "none"));
         let digits = |text: &str, n| text.len() == n && text.bytes().all(|byte| byte.is_ascii_digit());
         time.split_once('T')
             .is_some_and(|(day, time)| digits(day, 8) && digits(time, 6))

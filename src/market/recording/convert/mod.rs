@@ -267,18 +267,16 @@ impl Context<'_> {
         {
             let mut lines = lines().map_err(io_error)?;
             if let Some(Line::Text { text, .. }) = lines.next().map_err(io_error)? {
-                first = String::from_utf8_lossy(text).trim().to_owned();
+                String::from_utf8_lossy(text).trim().clone_into(&mut first);
             }
         }
-        self.kind = match self.input.kind.or_else(|| Kind::of(&self.input.path, &first)) {
-            Some(kind) => kind,
-            None => {
-                let begins: String = first.chars().take(60).collect();
-                return Err(self.form(format!(
-                    "of no kind that is known (it begins `{begins}`); name it with --kind, or see --help for the kinds"
-                )));
-            }
+        let Some(kind) = self.input.kind.or_else(|| Kind::of(&self.input.path, &first)) else {
+            let begins: String = first.chars().take(60).collect();
+            return Err(self.form(format!(
+                "of no kind that is known (it begins `{begins}`); name it with --kind, or see --help for the kinds"
+            )));
         };
+        self.kind = kind;
         self.report.kind = self.kind;
         let lines = lines().map_err(io_error)?;
         match self.kind {
@@ -289,7 +287,10 @@ impl Context<'_> {
             Kind::NautilusQuotes => nautilus::read_quotes(self, lines),
             Kind::NautilusTrades => nautilus::read_trades(self, lines),
             Kind::Trades => trades::read(self, lines),
-            Kind::OracleMessages => oracle::read_messages(self, lines),
+            Kind::OracleMessages => {
+                oracle::read_messages(self, lines);
+                Ok(())
+            }
             Kind::OracleSources => oracle::read_sources(self, lines),
         }?;
         if self.overflow {

@@ -68,7 +68,7 @@ pub(super) fn is_message(first: &str) -> bool {
         || (message.wat.is_some() && message.val.is_some())
 }
 
-pub(super) fn read_messages(context: &mut Context<'_>, lines: Lines) -> Result<(), ConvertError> {
+pub(super) fn read_messages(context: &mut Context<'_>, lines: Lines) {
     context.ages_ms = Some(AGES_MS);
     context.each_line(lines, |context, text| {
         let message: Message =
@@ -92,7 +92,6 @@ pub(super) fn read_messages(context: &mut Context<'_>, lines: Lines) -> Result<(
         }
         Ok(())
     });
-    Ok(())
 }
 
 pub(super) fn read_sources(context: &mut Context<'_>, lines: Lines) -> Result<(), ConvertError> {

@@ -1,5 +1,6 @@
 //! A finished conversion: the header and the rows, ready to be written.
 
+use std::fmt::Write as _;
 use std::io::{self, Write};
 
 use jiff::Timestamp;
@@ -172,7 +173,7 @@ fn shortened(texts: &[String]) -> String {
     const SHOWN: usize = 6;
     let mut shown = texts.iter().take(SHOWN).cloned().collect::<Vec<_>>().join(", ");
     if texts.len() > SHOWN {
-        shown.push_str(&format!(" and {} more", texts.len() - SHOWN));
+        write!(shown, " and {} more", texts.len() - SHOWN).expect("a string takes everything");
     }
     shown
 }

@@ -1,5 +1,10 @@
 //! Every kind on a few lines of it.
 
+#![expect(
+    clippy::float_cmp,
+    reason = "both sides are the same decimals read to the nearest float"
+)]
+
 use std::io::Write as _;
 use std::path::PathBuf;
 
