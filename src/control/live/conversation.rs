@@ -10,6 +10,7 @@ use tokio::time::{sleep, timeout};
 use tokio_tungstenite::tungstenite::{Bytes, Error, Message};
 
 use super::desk::{Frame, Ticker};
+use super::facts::RestResult;
 use super::feed::{Feed, Opened, Slot};
 use super::rest::Purpose;
 use super::socket::Socket;
@@ -46,7 +47,7 @@ pub(super) async fn run(
         ..
     } = opened;
     let reason = talk(feed, slot, session, &mut socket, &name, number).await;
-    let had_news = session.borrow().had_news();
+    let had_news = session.borrow().had_news() || slot.is_led_by(number);
     feed.desk.borrow().facts(feed.venue).closed[reason as usize].add(1);
     if reason.discredits_quotes() && !slot.is_led_by_another(number) {
         let markets: Vec<_> = session.borrow().instruments().map(|i| i.market).collect();
@@ -123,11 +124,6 @@ async fn talk(
                         None => break,
                     }
                 }
-                if !leads && session.borrow().had_news() {
-                    leads = true;
-                    slot.lead(number);
-                    feed.worked();
-                }
             }
             Some((market, vouches)) = vouched.recv() => {
                 let _: MarketId = market;
@@ -135,6 +131,11 @@ async fn talk(
             }
             () = slot.changed.notified() => {}
             () = sleep(wait) => {}
+        }
+        if !leads && session.borrow().is_well() {
+            leads = true;
+            slot.lead(number);
+            feed.worked();
         }
     }
 }
@@ -152,7 +153,8 @@ fn hear(feed: &Rc<Feed>, session: &Rc<RefCell<Session>>, name: &str, message: &M
     }
 }
 
-/// Asks REST about the instrument heard last; only a quote that has not moved vouches.
+/// Asks REST about the instrument heard last; only a quote that has not moved vouches, or none at
+/// all where none was known: of a market without trades a stream has nothing to tell.
 fn probe(
     feed: &Rc<Feed>,
     session: &Rc<RefCell<Session>>,
@@ -167,10 +169,14 @@ fn probe(
     let feed = Rc::clone(feed);
     tokio::task::spawn_local(async move {
         let vouches = match name {
-            Some(name) => matches!(
-                feed.rest.ticker(market, &name, Purpose::Probe).await,
-                Ok(Ticker::Same)
-            ),
+            Some(name) => {
+                let known = feed.desk.borrow().engine().quote_of(market).is_some();
+                match feed.rest.ticker(market, &name, Purpose::Probe).await {
+                    Ok(Ticker::Same) => true,
+                    Ok(Ticker::Moved | Ticker::Nothing) | Err(RestResult::Nothing) => !known,
+                    _ => false,
+                }
+            }
             None => false,
         };
         // The conversation may be over by now.

@@ -56,7 +56,7 @@ pub(super) struct Slot {
     wanted: RefCell<Vec<Instrument>>,
     /// The conversations that carry it: one, or two while one succeeds the other.
     sessions: RefCell<Vec<Weak<RefCell<Session>>>>,
-    /// Number of the newest conversation that brought news.
+    /// Number of the newest conversation that was found well.
     leader: Cell<u64>,
     /// Something changed that a conversation should look at.
     pub(super) changed: Notify,
@@ -91,7 +91,12 @@ impl Slot {
         self.leader.get() > number
     }
 
-    /// A conversation brings news.
+    /// Whether this conversation is the newest that was found well.
+    pub(super) fn is_led_by(&self, number: u64) -> bool {
+        self.leader.get() == number
+    }
+
+    /// A conversation is well: it brings news, or there is none.
     pub(super) fn lead(&self, number: u64) {
         if number > self.leader.get() {
             self.leader.set(number);
@@ -219,7 +224,7 @@ impl Feed {
                 up += 1;
                 confirmed += session.confirmed();
                 refused += session.refused();
-                seen |= session.had_news() && !session.is_doubted();
+                seen |= session.is_well();
             });
         }
         let mut desk = self.desk.borrow_mut();
@@ -289,7 +294,7 @@ impl Feed {
                     let number = opened.number;
                     let outcome = feed.converse(opened, &slot, quiet_factor).await;
                     // Whoever leads keeps the slot.
-                    if matches!(outcome, Outcome::Failed { .. }) && slot.leader.get() == number {
+                    if matches!(outcome, Outcome::Failed { .. }) && slot.is_led_by(number) {
                         feed.keep(slot).await;
                     }
                 }
