@@ -79,7 +79,7 @@ fn a_venues_request_to_reconnect_leaves_no_gap() {
     // The three that have words for it: the old connection goes on until its successor has news.
     for venue in ["bitstamp", "okx", "binance"] {
         site.sim(venue).fault(Fault::Reconnect);
-        let (_, took) = eventually("the successor has taken over", || {
+        let ((), took) = eventually("the successor has taken over", || {
             let part = site.part("BTC-USD", venue);
             assert_eq!(part["reason"], "used", "{part}");
             ok(site.ended(venue, "replaced") == 1).ok_or(part)
@@ -90,7 +90,7 @@ fn a_venues_request_to_reconnect_leaves_no_gap() {
     for venue in ["kraken", "coinbase", "bybit"] {
         let opened = site.sim(venue).stats().opened;
         site.sim(venue).fault(Fault::Reconnect);
-        let (_, took) = eventually("it is connected anew", || {
+        let ((), took) = eventually("it is connected anew", || {
             let part = site.part("BTC-USD", venue);
             assert_eq!(part["reason"], "used", "{part}");
             ok(site.ended(venue, "closed") == 1 && site.sim(venue).stats().opened > opened).ok_or(part)

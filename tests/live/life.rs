@@ -21,7 +21,7 @@ fn short_lived() -> Site {
 }
 
 fn until(site: &Site, status: PriceStatus) {
-    let (_, took) = eventually(status.name(), || {
+    let ((), took) = eventually(status.name(), || {
         let price = site.price("BTC-USD");
         ok(price.status == status).ok_or(price)
     });

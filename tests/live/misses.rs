@@ -172,7 +172,7 @@ fn an_answer_that_comes_too_late_for_its_reader_is_there_for_the_next() {
     let price = site.price("COLD0-USD");
     assert_eq!(price.status, PriceStatus::NoPrice, "{price:?}");
     // Explaining fetches nothing.
-    let (_, took) = eventually("the late answers are in", || {
+    let ((), took) = eventually("the late answers are in", || {
         let explained = site.explain("COLD0-USD");
         ok(explained["status"] == "LIVE" && explained["venues_used"] == 3).ok_or(explained)
     });

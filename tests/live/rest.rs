@@ -24,7 +24,7 @@ fn a_venue_that_refuses_connections_is_left_alone_and_votes_by_its_rest() {
     kraken.fault(Fault::RefuseConnect);
     kraken.fault(Fault::Drop { close_frame: true });
     let began = clock::monotonic();
-    let (_, took) = eventually("the circuit opens", || {
+    let ((), took) = eventually("the circuit opens", || {
         ok(site.circuit_open("kraken", "stream"))
             .ok_or_else(|| site.of_venue("connect_failures_total", "kraken"))
     });
@@ -43,7 +43,7 @@ fn a_venue_that_refuses_connections_is_left_alone_and_votes_by_its_rest() {
     let tries = kraken.stats().connects - connects;
     assert!(tries <= 20, "{tries} connects while the circuit was open");
     kraken.heal();
-    let (_, took) = eventually("it is up again", || {
+    let ((), took) = eventually("it is up again", || {
         ok(site.up("kraken") == 1).ok_or(site.ready())
     });
     eprintln!("up again {took:?} after it took connections again");
@@ -144,7 +144,7 @@ fn rest_that_hangs_refuses_or_talks_nonsense_costs_nothing_while_streams_are_wel
     for (venue, ..) in cases {
         site.sim(venue).heal();
     }
-    let (_, took) = eventually("it is fetched", || {
+    let ((), took) = eventually("it is fetched", || {
         let price = site.price("SOL-USD");
         ok(price.status.name() == "LIVE").ok_or(price)
     });

@@ -34,7 +34,7 @@ fn add(site: &Site) {
 }
 
 fn until(site: &Site, name: &str, status: PriceStatus) {
-    let (_, took) = eventually(name, || {
+    let ((), took) = eventually(name, || {
         let price = site.price(name);
         ok(price.status == status).ok_or(price)
     });
@@ -64,7 +64,7 @@ fn a_symbol_that_is_added_is_streamed_and_live_without_a_restart() {
 
     add(&site);
     until_subscribed(&site, 1);
-    let (_, _) = eventually("the web knows it", || {
+    eventually("the web knows it", || {
         let (status, body) = site.http_price("NEW-USD");
         ok(status == 200 && body["status"] == "LIVE").ok_or(body)
     });
