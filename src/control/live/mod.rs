@@ -11,6 +11,7 @@
 //! Everything here runs on the market thread, on a single-threaded runtime: no frame waits for
 //! another thread, and nothing is shared that would need a lock.
 
+mod alone;
 mod conversation;
 mod desk;
 mod facts;
@@ -145,7 +146,7 @@ async fn feed_until_stopped(parts: &mut LiveParts) -> anyhow::Result<()> {
                 feeds.iter().for_each(|feed| feed.note());
                 desk.borrow().tidy();
             }
-            Ok(()) = parts.tables.changed() => {
+            Ok(()) = parts.tables.changed(), if parts.tables.has_changed().is_ok() => {
                 let table = Arc::clone(&parts.tables.borrow_and_update());
                 desk.borrow_mut().replace_table(Arc::clone(&table))?;
                 feeds.iter().for_each(|feed| feed.follow(&table));
