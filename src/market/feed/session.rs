@@ -19,6 +19,7 @@
 use std::collections::{HashMap, VecDeque};
 use std::time::Duration;
 
+use crate::market::quote::Quote;
 use crate::market::symbol::MarketId;
 use crate::market::venue::dialect::{Dialect, SequenceScope};
 use crate::market::venue::{Ack, Event};
@@ -173,6 +174,8 @@ pub struct Session {
     /// Since when a successor is awaited, and why.
     renewing: Option<(u64, RenewReason)>,
     last_heard: Option<MarketId>,
+    /// What was said of that market.
+    said: Option<Quote>,
     sequence: Option<u64>,
     close: Option<CloseReason>,
 }
@@ -214,6 +217,7 @@ impl Session {
             quiet_factor: quiet_factor.clamp(1, MAX_QUIET_FACTOR),
             renewing: None,
             last_heard: None,
+            said: None,
             sequence: None,
             close: None,
         };
@@ -289,6 +293,7 @@ impl Session {
         }
         self.index();
         self.last_heard = None;
+        self.said = None;
         self.carry(wanted.to_vec(), now_ns);
     }
 
@@ -373,6 +378,19 @@ impl Session {
             carried.standing = Standing::Confirmed;
             self.last_heard = Some(market);
         }
+    }
+
+    /// What the quote was that [`Session::on_news`] told of.
+    pub fn remember(&mut self, quote: &Quote) {
+        if self.last_heard == Some(quote.market) {
+            self.said = Some(*quote);
+        }
+    }
+
+    /// The last quote of the instrument that a [`Due::Probe`] asks about, if any came on this
+    /// connection.
+    pub const fn said(&self) -> Option<&Quote> {
+        self.said.as_ref()
     }
 
     /// An event of a frame, but for quotes and trades.
@@ -523,7 +541,10 @@ impl Session {
 
     /// Whether a successor is awaited because the connection will not last.
     const fn is_about_to_end(&self) -> bool {
-        matches!(self.renewing, Some((_, RenewReason::Age | RenewReason::VenueAsked)))
+        matches!(
+            self.renewing,
+            Some((_, RenewReason::Age | RenewReason::VenueAsked))
+        )
     }
 
     fn index(&mut self) {
