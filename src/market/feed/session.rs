@@ -10,7 +10,7 @@
 //! |---|---|---|
 //! | silence: no frame of any kind, though asked for one | [`SILENCE_NS`] | the connection is closed, its quotes are withdrawn |
 //! | confirmation: the venue confirms no subscription and sends no quote | [`CONFIRM_NS`] | the connection is closed |
-//! | news: frames come (heartbeats, old data), but no quote that says anything new | [`Session::mute_after_ns`] | a look at the venue's REST: if it has moved on or fails, the connection is closed and its quotes are withdrawn; if it vouches for what is known, a successor is opened the next time |
+//! | news: frames come (heartbeats, old data), but no quote that says anything new | [`Session::mute_after_ns`] | a look at the venue's REST: if it has moved on or fails, the connection is closed and its quotes are withdrawn; if it vouches for what is known, a successor is opened the next time, and takes over if it has news |
 //! | age: the venue cuts connections of a known age | the dialect's `max_life` | a successor is opened before the venue does |
 //!
 //! The watch on each instrument apart is kept by the engine's record of when a market was last
@@ -38,6 +38,9 @@ pub const PROBE_NS: u64 = 2 * SECOND_NS;
 pub const SUCCESSION_NS: u64 = 30 * SECOND_NS;
 /// Least time between two subscriptions of one instrument on one connection.
 pub const RESUBSCRIBE_NS: u64 = 300 * SECOND_NS;
+/// Messages that wait to be sent beyond which a challenge is left unanswered: a venue that asks
+/// faster than it lets itself be answered must not fill the memory.
+const MAX_OUTBOX: usize = 4_096;
 /// A quiet venue's connection, vouched for by REST again and again, is renewed no more often
 /// than this many times slower.
 const MAX_QUIET_FACTOR: u64 = 32;
@@ -167,7 +170,8 @@ pub struct Session {
     doubted_ns: Option<u64>,
     vouched: bool,
     quiet_factor: u64,
-    renewing_ns: Option<u64>,
+    /// Since when a successor is awaited, and why.
+    renewing: Option<(u64, RenewReason)>,
     last_heard: Option<MarketId>,
     sequence: Option<u64>,
     close: Option<CloseReason>,
@@ -208,7 +212,7 @@ impl Session {
             doubted_ns: None,
             vouched: false,
             quiet_factor: quiet_factor.clamp(1, MAX_QUIET_FACTOR),
-            renewing_ns: None,
+            renewing: None,
             last_heard: None,
             sequence: None,
             close: None,
@@ -245,6 +249,13 @@ impl Session {
 
     /// Ends the subscriptions of these instruments.
     pub fn drop_instruments(&mut self, gone: impl Fn(&Instrument) -> bool) {
+        self.unsubscribe(gone);
+        if self.carried.is_empty() {
+            self.end(CloseReason::NotNeeded);
+        }
+    }
+
+    fn unsubscribe(&mut self, gone: impl Fn(&Instrument) -> bool) {
         let names: Vec<Box<str>> = self
             .carried
             .iter()
@@ -260,9 +271,6 @@ impl Session {
         self.queue(messages);
         self.carried.retain(|c| !gone(&c.instrument));
         self.index();
-        if self.carried.is_empty() {
-            self.close.get_or_insert(CloseReason::NotNeeded);
-        }
     }
 
     /// Carries just these instruments from now on. What it carries already stays as it is, but
@@ -273,7 +281,7 @@ impl Session {
             self.end(CloseReason::NotNeeded);
             return;
         }
-        self.drop_instruments(|carried| find(&carried.name).is_none());
+        self.unsubscribe(|carried| find(&carried.name).is_none());
         for carried in &mut self.carried {
             if let Some(found) = find(&carried.instrument.name) {
                 carried.instrument.clone_from(found);
@@ -329,6 +337,11 @@ impl Session {
         self.had_news
     }
 
+    /// Whether it brings news and nothing speaks against it.
+    pub const fn is_trusted(&self) -> bool {
+        self.had_news && self.doubted_ns.is_none() && self.close.is_none()
+    }
+
     /// How much slower than at first a quiet connection is renewed, for its successor.
     pub const fn next_quiet_factor(&self) -> u64 {
         if self.vouched { self.quiet_factor * 2 } else { 1 }
@@ -370,7 +383,9 @@ impl Session {
                 // The venue names none: it answers messages in their order.
                 None => self.confirm_all(),
             },
-            Event::Challenge { text } => self.outbox.push_front((self.dialect.answer)(text)),
+            Event::Challenge { text } if self.outbox.len() < MAX_OUTBOX => {
+                self.outbox.push_front((self.dialect.answer)(text));
+            }
             Event::Error(error) => {
                 if let Some(name) = error.instrument {
                     self.set_standing(name, Standing::Refused);
@@ -458,17 +473,25 @@ impl Session {
         if let Some(due) = self.watch_news(now_ns) {
             return Some(due);
         }
-        if let Some(since_ns) = self.renewing_ns {
-            if now_ns >= since_ns.saturating_add(SUCCESSION_NS) {
-                return Some(self.closing(CloseReason::Expired));
+        match self.renewing {
+            Some((since_ns, reason)) if now_ns >= since_ns.saturating_add(SUCCESSION_NS) => {
+                if reason != RenewReason::Quiet {
+                    return Some(self.closing(CloseReason::Expired));
+                }
+                // A fresh connection has no news either: the market is quiet, and this one is as
+                // good as any.
+                self.renewing = None;
+                self.quiet_factor = (self.quiet_factor * 2).min(MAX_QUIET_FACTOR);
             }
-        } else if now_ns >= self.ends_ns {
-            self.renewing_ns = Some(now_ns);
+            _ => {}
+        }
+        if now_ns >= self.ends_ns && !self.is_about_to_end() {
             let reason = if self.ends_ns == 0 {
                 RenewReason::VenueAsked
             } else {
                 RenewReason::Age
             };
+            self.renewing = Some((now_ns, reason));
             return Some(Due::Renew(reason));
         }
         if now_ns >= self.ping_due_ns() {
@@ -489,11 +512,18 @@ impl Session {
         if !self.outbox.is_empty() {
             due = due.min(self.send_from_ns);
         }
-        due = due.min(match self.renewing_ns {
-            Some(since) => since.saturating_add(SUCCESSION_NS),
-            None => self.ends_ns,
-        });
+        if let Some((since_ns, _)) = self.renewing {
+            due = due.min(since_ns.saturating_add(SUCCESSION_NS));
+        }
+        if !self.is_about_to_end() {
+            due = due.min(self.ends_ns);
+        }
         due.min(self.news_due_ns())
+    }
+
+    /// Whether a successor is awaited because the connection will not last.
+    const fn is_about_to_end(&self) -> bool {
+        matches!(self.renewing, Some((_, RenewReason::Age | RenewReason::VenueAsked)))
     }
 
     fn index(&mut self) {
@@ -514,8 +544,8 @@ impl Session {
             // REST did not answer in time.
             return Some(self.closing(CloseReason::Mute));
         }
-        if self.vouched && self.renewing_ns.is_none() {
-            self.renewing_ns = Some(now_ns);
+        if self.vouched && self.renewing.is_none() {
+            self.renewing = Some((now_ns, RenewReason::Quiet));
             return Some(Due::Renew(RenewReason::Quiet));
         }
         let market = self

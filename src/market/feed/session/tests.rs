@@ -305,6 +305,55 @@ fn a_venue_that_announces_its_end_is_succeeded_at_once() {
 }
 
 #[test]
+fn a_quiet_connection_whose_successor_has_no_news_either_goes_on() {
+    let mut session = Session::new(&DIALECT, None, vec![instrument("A", 0)], T0, 0, 1);
+    session.on_event(&ack("A"));
+    let mut renewed = Vec::new();
+    for step in 0..30_000 {
+        let now_ns = T0 + step * S / 10;
+        session.on_heard(now_ns);
+        while let Some(due) = session.poll(now_ns) {
+            match due {
+                Due::Probe(_) => session.on_probe(true, now_ns),
+                Due::Renew(reason) => renewed.push((reason, (now_ns - T0) / S)),
+                Due::Close(reason) => panic!("{reason:?} after {} s", (now_ns - T0) / S),
+                _ => {}
+            }
+        }
+    }
+    assert!(renewed.iter().all(|(reason, _)| *reason == RenewReason::Quiet));
+    assert!(renewed.len() >= 10, "{renewed:?}");
+    let apart = |i: usize| renewed[i + 1].1 - renewed[i].1;
+    assert!(apart(renewed.len() - 2) >= 150, "ever more seldom: {renewed:?}");
+    // The age at which the venue cuts it off is minded all the same.
+    let now_ns = T0 + 3_600 * S;
+    session.on_heard(now_ns);
+    session.on_news(MarketId(0), now_ns);
+    let due: Vec<_> = std::iter::from_fn(|| session.poll(now_ns)).take(4).collect();
+    assert!(due.contains(&Due::Renew(RenewReason::Age)), "{due:?}");
+}
+
+#[test]
+fn a_connection_can_go_over_to_other_instruments_altogether() {
+    let mut session = settled();
+    session.follow(&[instrument("C", 0), instrument("D", 1)], T0 + 3 * S);
+    assert_eq!(session.poll(T0 + 3 * S), Some(Due::Send("unsub 3 A,B".into())));
+    assert_eq!(session.poll(T0 + 4 * S), Some(Due::Send("sub 4 C".into())));
+    assert!(session.carries(MarketId(0)) && session.instruments().len() == 2);
+    session.follow(&[], T0 + 5 * S);
+    assert_eq!(session.poll(T0 + 5 * S), Some(Due::Close(CloseReason::NotNeeded)));
+}
+
+#[test]
+fn a_flood_of_challenges_is_not_kept() {
+    let mut session = session();
+    for _ in 0..2 * MAX_OUTBOX {
+        session.on_event(&Event::Challenge { text: "17" });
+    }
+    assert_eq!(session.outbox.len(), MAX_OUTBOX);
+}
+
+#[test]
 fn a_challenge_is_answered_before_anything_else() {
     let mut session = session();
     session.on_event(&Event::Challenge { text: "17" });
