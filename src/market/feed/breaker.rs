@@ -177,7 +177,11 @@ mod tests {
         assert_eq!(breaker.trips(), 1);
         assert!(breaker.admit(7 * S));
         breaker.failed(7 * S, u32::MAX);
-        assert_eq!(breaker.opens_at_ns(), 18 * S, "the second pause, not the twentieth");
+        assert_eq!(
+            breaker.opens_at_ns(),
+            18 * S,
+            "the second pause, not the twentieth"
+        );
     }
 
     #[test]

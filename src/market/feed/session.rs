@@ -523,7 +523,10 @@ impl Session {
 
     /// Whether a successor is awaited because the connection will not last.
     const fn is_about_to_end(&self) -> bool {
-        matches!(self.renewing, Some((_, RenewReason::Age | RenewReason::VenueAsked)))
+        matches!(
+            self.renewing,
+            Some((_, RenewReason::Age | RenewReason::VenueAsked))
+        )
     }
 
     fn index(&mut self) {
