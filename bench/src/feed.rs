@@ -107,7 +107,7 @@ fn measure(args: &FeedArgs, listener: &TcpListener, prices: &PriceCopy) -> anyho
     };
     let mut histogram = Histogram::new_with_bounds(1, 10_000_000_000, 3)?;
     for n in 0..args.frames + WARM_UP {
-        let price = 60_000_00 + u64::from(n % 1_000);
+        let price = 6_000_000 + u64::from(n % 1_000);
         let frame = format!(
             r#"{{"stream":"btcusdt@bookTicker","data":{{"u":{},"s":"BTCUSDT","b":"{}.{:02}","B":"31.21000000","a":"{}.{:02}","A":"40.66000000"}}}}"#,
             1_000 + u64::from(n),

@@ -24,7 +24,7 @@ const LOOK: Duration = Duration::from_millis(500);
 
 /// Write what the venues send to files that can be played
 ///
-/// The files are called NAME-<time>.jsonl.gz for `--out NAME.jsonl.gz`, one after another;
+/// The files are called NAME-TIME.jsonl.gz for `--out NAME.jsonl.gz`, one after another;
 /// `serve --market replay:NAME.jsonl.gz` plays them all in order. A process that is killed loses
 /// the last second.
 #[derive(Args, Debug)]
