@@ -177,6 +177,14 @@ impl RejectReason {
         Self::Duplicate,
     ];
 
+    /// Whether nothing is wrong with the quote but that it, or a newer one, is known.
+    pub const fn is_known_already(self) -> bool {
+        matches!(
+            self,
+            Self::Repeated | Self::OldSequence | Self::VenueTimeBackwards
+        )
+    }
+
     /// Name in metrics and explanations.
     pub const fn name(self) -> &'static str {
         match self {

@@ -10,6 +10,7 @@ use tokio::time::{sleep, timeout};
 use tokio_tungstenite::tungstenite::{Bytes, Error, Message};
 
 use super::desk::{Frame, Ticker};
+use super::facts::RestResult;
 use super::feed::{Feed, Opened, Slot};
 use super::rest::Purpose;
 use super::socket::Socket;
@@ -46,7 +47,7 @@ pub(super) async fn run(
         ..
     } = opened;
     let reason = talk(feed, slot, session, &mut socket, &name, number).await;
-    let had_news = session.borrow().had_news();
+    let had_news = session.borrow().had_news() || slot.is_led_by(number);
     feed.desk.borrow().facts(feed.venue).closed[reason as usize].add(1);
     // What another connection brings stands, be it this one's successor or the one that this was
     // to succeed.
@@ -131,11 +132,6 @@ async fn talk(
                         None => break,
                     }
                 }
-                if !leads && session.borrow().had_news() {
-                    leads = true;
-                    slot.lead(number);
-                    feed.worked();
-                }
                 if left == 0 {
                     // There is more; the other venues come first.
                     tokio::task::yield_now().await;
@@ -143,6 +139,11 @@ async fn talk(
             }
             () = slot.changed.notified() => {}
             () = sleep(wait) => {}
+        }
+        if !leads && session.borrow().is_well() {
+            leads = true;
+            slot.lead(number);
+            feed.worked();
         }
     }
 }
@@ -160,7 +161,8 @@ fn hear(feed: &Rc<Feed>, session: &Rc<RefCell<Session>>, name: &str, message: &M
     }
 }
 
-/// Asks REST about the instrument heard last; only a quote that has not moved vouches.
+/// Asks REST about the instrument heard last; only a quote that has not moved vouches, or none at
+/// all where none was known: of a market without trades a stream has nothing to tell.
 fn probe(
     feed: &Rc<Feed>,
     session: &Rc<RefCell<Session>>,
@@ -176,10 +178,14 @@ fn probe(
     let feed = Rc::clone(feed);
     tokio::task::spawn_local(async move {
         let vouches = match name {
-            Some(name) => matches!(
-                feed.rest.ticker(&name, Purpose::Probe { said }).await,
-                Ok(Ticker::Same)
-            ),
+            Some(name) => {
+                let known = feed.desk.borrow().engine().quote_of(market).is_some();
+                match feed.rest.ticker(&name, Purpose::Probe { said }).await {
+                    Ok(Ticker::Same) => true,
+                    Ok(Ticker::Moved | Ticker::Nothing) | Err(RestResult::Nothing) => !known,
+                    _ => false,
+                }
+            }
             None => false,
         };
         // The conversation may be over by now.

@@ -360,6 +360,7 @@ fn quoted(
         return false;
     };
     let sequence = quote.sequence.filter(|_| session.numbers_instruments());
+    let venue_time_ns = quote.venue_time_ns;
     let quote = Quote {
         market,
         sequence,
@@ -374,6 +375,9 @@ fn quoted(
         }
         Err(reason) => {
             facts.rejected[reason as usize].add(1);
+            if reason.is_known_already() {
+                session.on_known(market, sequence, venue_time_ns, now_ns);
+            }
             false
         }
     }

@@ -56,7 +56,7 @@ pub(super) struct Slot {
     wanted: RefCell<Vec<Instrument>>,
     /// The conversations that carry it: one, or two while one succeeds the other.
     sessions: RefCell<Vec<Weak<RefCell<Session>>>>,
-    /// Number of the newest conversation that brought news.
+    /// Number of the newest conversation that was found well.
     leader: Cell<u64>,
     /// Whether a successor is under way that does not lead yet. One at a time: in a market that
     /// is silent altogether none of them has news, and each would ask for the next.
@@ -95,7 +95,12 @@ impl Slot {
         self.leader.get() > number
     }
 
-    /// A conversation brings news.
+    /// Whether this conversation is the newest that was found well.
+    pub(super) fn is_led_by(&self, number: u64) -> bool {
+        self.leader.get() == number
+    }
+
+    /// A conversation is well: it brings news, or there is none.
     pub(super) fn lead(&self, number: u64) {
         if number > self.leader.get() {
             self.leader.set(number);
@@ -235,7 +240,7 @@ impl Feed {
                 up += 1;
                 confirmed += session.confirmed();
                 refused += session.refused();
-                seen |= session.had_news() && !session.is_doubted();
+                seen |= session.is_well();
             });
         }
         let mut desk = self.desk.borrow_mut();

@@ -166,6 +166,8 @@ pub struct Session {
     /// When the last news came; the first subscription's time before any came.
     news_ns: u64,
     had_news: bool,
+    /// Until there is news: sequence and venue time of what came and was known already.
+    known: HashMap<MarketId, (Option<u64>, Option<u64>)>,
     /// When the first subscription was sent.
     subscribed_ns: Option<u64>,
     doubted_ns: Option<u64>,
@@ -211,6 +213,7 @@ impl Session {
             pinged_ns: now_ns,
             news_ns: now_ns,
             had_news: false,
+            known: HashMap::new(),
             subscribed_ns: None,
             doubted_ns: None,
             vouched: false,
@@ -347,6 +350,11 @@ impl Session {
         self.had_news && self.doubted_ns.is_none() && self.close.is_none()
     }
 
+    /// Whether it works, as far as is known: it brings news, or the venue's REST says that there is none.
+    pub const fn is_well(&self) -> bool {
+        (self.had_news || self.vouched) && !self.is_doubted()
+    }
+
     /// How much slower than at first a quiet connection is renewed, for its successor.
     pub const fn next_quiet_factor(&self) -> u64 {
         if self.vouched { self.quiet_factor * 2 } else { 1 }
@@ -372,6 +380,7 @@ impl Session {
     pub fn on_news(&mut self, market: MarketId, now_ns: u64) {
         self.news_ns = now_ns;
         self.had_news = true;
+        self.known.clear();
         self.doubted_ns = None;
         self.vouched = false;
         if let Some(carried) = self.by_market.get(&market).and_then(|i| self.carried.get_mut(*i)) {
@@ -391,6 +400,27 @@ impl Session {
     /// connection.
     pub const fn said(&self) -> Option<&Quote> {
         self.said.as_ref()
+    }
+
+    /// A quote of this market was turned away because it, or a newer one, is known already.
+    ///
+    /// While one connection succeeds another both bring the same, and the one that is behind would
+    /// never have news. That its quotes move on is enough: what is only repeated does not.
+    pub fn on_known(
+        &mut self,
+        market: MarketId,
+        sequence: Option<u64>,
+        venue_time_ns: Option<u64>,
+        now_ns: u64,
+    ) {
+        if self.had_news || !self.carries(market) {
+            return;
+        }
+        let told = (sequence, venue_time_ns);
+        match self.known.insert(market, told) {
+            Some(before) if before.0 < told.0 || before.1 < told.1 => self.on_news(market, now_ns),
+            _ => {}
+        }
     }
 
     /// An event of a frame, but for quotes and trades.
@@ -479,8 +509,9 @@ impl Session {
             && let Some(message) = self.outbox.pop_front()
         {
             self.send_from_ns = now_ns.saturating_add(nanos(self.dialect.message_gap));
-            if self.subscribed_ns.is_none() {
-                self.subscribed_ns = Some(now_ns);
+            self.subscribed_ns.get_or_insert(now_ns);
+            // A venue that is asked for one instrument after the other has until the last was asked for.
+            if !self.had_news {
                 self.news_ns = now_ns;
             }
             return Some(Due::Send(message));
@@ -602,7 +633,8 @@ impl Session {
     }
 
     fn unconfirmed(&self) -> bool {
-        self.dialect.confirms && !self.had_news && self.confirmed() == 0
+        let standing = |c: &Carried| c.standing == Standing::Asked;
+        self.dialect.confirms && !self.had_news && self.carried.iter().all(standing)
     }
 
     fn closing(&mut self, reason: CloseReason) -> Due {

@@ -243,6 +243,68 @@ fn a_quiet_market_that_rest_vouches_for_gets_a_successor_ever_more_slowly() {
 }
 
 #[test]
+fn a_successor_that_brings_what_is_known_already_has_news_when_it_moves_on() {
+    let mut session = session();
+    for (sequence, news) in [(7, false), (7, false), (6, false), (8, true)] {
+        session.on_known(MarketId(0), Some(sequence), None, T0 + 2 * S);
+        assert_eq!(session.had_news(), news, "{sequence}");
+    }
+    let mut by_time = self::session();
+    by_time.on_known(MarketId(0), None, Some(T0), T0 + 2 * S);
+    by_time.on_known(MarketId(1), None, Some(T0 + 1), T0 + 2 * S);
+    by_time.on_known(MarketId(9), None, Some(T0), T0 + 2 * S);
+    by_time.on_known(MarketId(9), None, Some(T0 + 1), T0 + 2 * S);
+    assert!(
+        !by_time.had_news(),
+        "each instrument apart, and only what is carried"
+    );
+    by_time.on_known(MarketId(0), None, Some(T0 + 1), T0 + 2 * S);
+    assert!(by_time.had_news());
+}
+
+#[test]
+fn a_venue_that_is_asked_for_much_has_time_until_the_last_was_asked_for() {
+    let many = (0..100).map(|i| instrument(&format!("I{i}"), i)).collect();
+    let mut session = Session::new(&DIALECT, None, many, T0, 0, 1);
+    let mut probed = None;
+    for at in 0..200 {
+        let now_ns = T0 + at * S / 10;
+        session.on_heard(now_ns);
+        session.on_event(&ack("I0"));
+        while let Some(due) = session.poll(now_ns) {
+            if matches!(due, Due::Probe(_)) {
+                probed = probed.or(Some(now_ns - T0));
+            }
+        }
+    }
+    // The hundredth is asked for after 1 s and 99 pauses.
+    assert_eq!(probed, Some(109 * S / 10 + MUTE_NS));
+}
+
+#[test]
+fn a_venue_that_refuses_everything_has_answered() {
+    let mut session = session();
+    run(&mut session, T0 + 2 * S);
+    for name in ["A", "B"] {
+        session.on_event(&Event::Error(VenueError {
+            code: None,
+            message: "no such pair",
+            instrument: Some(name),
+        }));
+    }
+    session.on_heard(T0 + 8 * S);
+    assert_eq!(session.poll(T0 + 8 * S), Some(Due::Probe(MarketId(0))));
+    assert!(!session.is_well());
+    session.on_probe(true, T0 + 8 * S);
+    assert!(session.is_well(), "REST knows of no news either");
+    session.on_heard(T0 + 12 * S);
+    assert!(
+        !matches!(session.poll(T0 + 12 * S), Some(Due::Close(_))),
+        "it is not taken for one that does not answer"
+    );
+}
+
+#[test]
 fn news_settles_every_doubt() {
     let mut session = settled();
     session.on_heard(T0 + 8 * S);
