@@ -75,6 +75,9 @@ pub(super) struct Opened {
 
 /// Pause between two looks for instruments that are silent.
 const POLL_PAUSE: Duration = Duration::from_millis(100);
+/// A connection that lived for this long without news, while others of its venue have some, is
+/// likely to carry what is not traded there any more.
+const LONELY_MS: u64 = 1_000;
 const UNKNOWN_NS: u64 = FEED_UNKNOWN_MS * 1_000_000;
 /// A stream's instrument that REST found moved this often while it was silent is subscribed anew.
 const MOVED_POLLS: u32 = 2;
@@ -264,7 +267,7 @@ impl Feed {
         let mut lonely = Backoff::new(Duration::from_millis(first), Duration::from_millis(most));
         while let Some(opened) = self.open(&slot).await {
             let began_ns = self.now_ns();
-            let mut venue_works = false;
+            let mut lonely_now = false;
             match opened {
                 Ok(opened) => match self.converse(opened, &slot, 1).await {
                     Outcome::Over => return,
@@ -278,16 +281,18 @@ impl Feed {
                         } else {
                             // It may be the slot's instruments that the venue no longer has: that
                             // must not keep the others from connecting.
-                            venue_works = self.brings_news();
-                            if !venue_works {
+                            let works = self.brings_news();
+                            if !works {
                                 self.failed();
                             }
+                            // One that was cut off at once says nothing of its instruments.
+                            lonely_now = works && lived_ms >= LONELY_MS;
                         }
                     }
                 },
                 Err(refused) => self.refused(&refused),
             }
-            let waits = if venue_works { &mut lonely } else { &mut backoff };
+            let waits = if lonely_now { &mut lonely } else { &mut backoff };
             sleep(waits.next(random())).await;
         }
     }
