@@ -274,6 +274,7 @@ fn a_venue_that_is_asked_for_much_has_time_until_the_last_was_asked_for() {
         while let Some(due) = session.poll(now_ns) {
             if matches!(due, Due::Probe(_)) {
                 probed = probed.or(Some(now_ns - T0));
+                session.on_probe(true, now_ns);
             }
         }
     }
