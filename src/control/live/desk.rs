@@ -58,6 +58,8 @@ pub(super) enum Ticker {
     Moved,
     /// No price, or no such instrument.
     Nothing,
+    /// The venue says that it is asked too often, in an answer that passes for a success.
+    Limited,
     /// Not understood.
     Garbled(Invalid),
 }
@@ -228,7 +230,7 @@ impl Desk {
         };
         let before = self.engine.quote_of(market).copied();
         let mut told: Option<Quote> = None;
-        let mut garbled = None;
+        let (mut garbled, mut limited) = (None, false);
         let parsed = self
             .parser
             .parse_rest(venue, body, Some(instrument), &mut |event| match event {
@@ -240,8 +242,12 @@ impl Desk {
                     told = Some(Quote::from_ticker(&quote, market, now_ns));
                 }
                 Event::Invalid { invalid, .. } => garbled = garbled.or(Some(invalid)),
+                Event::Error(error) => limited |= asks_for_rest(&error),
                 _ => {}
             });
+        if limited {
+            return Ticker::Limited;
+        }
         if let Err(invalid) = parsed {
             return Ticker::Garbled(invalid);
         }
@@ -381,6 +387,16 @@ fn quoted(
             false
         }
     }
+}
+
+/// Whether an error means "too many requests": Kraken's `EAPI:Rate limit exceeded`, Bybit's
+/// 10006, KuCoin's 429000, OKX's 50011 and their like, all of which may come with HTTP status 200.
+fn asks_for_rest(error: &VenueError<'_>) -> bool {
+    matches!(
+        error.code,
+        Some("10006" | "10018" | "429000" | "50011" | "42901" | "-1003")
+    ) || error.message.contains("ate limit")
+        || error.message.contains("oo many")
 }
 
 /// Logs what a venue reports, but no flood of it: a venue that refuses a hundred instruments says

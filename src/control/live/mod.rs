@@ -161,9 +161,17 @@ async fn feed_until_stopped(parts: &mut LiveParts) -> anyhow::Result<()> {
             }
             Ok(()) = parts.tables.changed(), if parts.tables.has_changed().is_ok() => {
                 let table = Arc::clone(&parts.tables.borrow_and_update());
-                desk.borrow_mut().replace_table(Arc::clone(&table))?;
-                feeds.iter().for_each(|feed| feed.follow(&table));
-                tracing::info!(symbols = table.len(), "the symbols changed");
+                let replaced = desk.borrow_mut().replace_table(Arc::clone(&table));
+                match replaced {
+                    Ok(()) => {
+                        feeds.iter().for_each(|feed| feed.follow(&table));
+                        tracing::info!(symbols = table.len(), "the symbols changed");
+                    }
+                    Err(error) => tracing::error!(
+                        error = format!("{error:#}"),
+                        "the new symbols cannot be served; the last ones go on"
+                    ),
+                }
             }
         }
     }

@@ -82,6 +82,7 @@ impl Rest {
         let told = match &result {
             Ok(Ticker::Same | Ticker::Moved) => RestResult::Quote,
             Ok(Ticker::Nothing) => RestResult::Nothing,
+            Ok(Ticker::Limited) => RestResult::Limited,
             Ok(Ticker::Garbled(_)) => RestResult::Refused,
             Err(result) => *result,
         };
@@ -103,7 +104,15 @@ impl Rest {
         let path = (self.dialect.ticker_path)(instrument);
         let body = self.ask(Method::GET, &path, now_ns).await?;
         let mut desk = self.desk.borrow_mut();
-        Ok(desk.ticker(self.venue, instrument, &body, purpose, now_ns))
+        let ticker = desk.ticker(self.venue, instrument, &body, purpose, now_ns);
+        if ticker == Ticker::Limited {
+            let mut breaker = self.breaker.borrow_mut();
+            breaker.told_to_rest(desk.now_ns(), UNSAID_REST);
+            let facts = desk.facts(self.venue);
+            facts.rest_open_until_ns.set(breaker.opens_at_ns());
+            facts.trips.add(1);
+        }
+        Ok(ticker)
     }
 
     /// Asks for an address and a token to connect with.
@@ -118,7 +127,13 @@ impl Rest {
             .await
             .map_err(|result| format!("no token: {}", result.name()))?;
         let admission = self.desk.borrow_mut().admission(self.venue, &body, id);
-        admission.map_err(|invalid| format!("the token's answer is not understood: {invalid}"))
+        let admission =
+            admission.map_err(|invalid| format!("the token's answer is not understood: {invalid}"))?;
+        // A token must not travel in the clear because of what an answer says.
+        if self.base_url.starts_with("https:") && !admission.url.starts_with("wss:") {
+            return Err("the token's answer names an address that is not encrypted".to_owned());
+        }
+        Ok(admission)
     }
 
     async fn ask(&self, method: Method, path: &str, now_ns: u64) -> Result<Bytes, RestResult> {

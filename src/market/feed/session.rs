@@ -35,6 +35,8 @@ pub const CONFIRM_NS: u64 = 10 * SECOND_NS;
 pub const MUTE_NS: u64 = 6 * SECOND_NS;
 /// How long the look at REST may take.
 pub const PROBE_NS: u64 = 2 * SECOND_NS;
+/// How long a connection may take to bring what REST knows already.
+pub const CATCH_UP_NS: u64 = SECOND_NS;
 /// How long a session that has told of its successor goes on without it.
 pub const SUCCESSION_NS: u64 = 30 * SECOND_NS;
 /// Least time between two subscriptions of one instrument on one connection.
@@ -54,6 +56,7 @@ const _: () = {
         "a ping is sent and can be answered before the silence ends"
     );
     assert!(2 * MUTE_NS + PROBE_NS <= 15 * SECOND_NS);
+    assert!(CATCH_UP_NS <= PROBE_NS);
 };
 
 /// The venues' words for "connect again, this connection is about to end".
@@ -481,12 +484,12 @@ impl Session {
             // News came meanwhile.
             return;
         }
+        self.vouched = vouches;
         if vouches {
-            self.vouched = true;
             self.news_ns = now_ns;
         } else {
-            self.vouched = false;
-            self.close = Some(CloseReason::Mute);
+            // REST may be a moment ahead of a stream that is well: what it knows must come soon.
+            self.doubted_ns = Some(now_ns.saturating_add(CATCH_UP_NS).saturating_sub(PROBE_NS));
         }
     }
 
@@ -593,7 +596,7 @@ impl Session {
             return None;
         }
         if self.doubted_ns.is_some() {
-            // REST did not answer in time.
+            // REST did not answer in time, or knew what did not come.
             return Some(self.closing(CloseReason::Mute));
         }
         if self.vouched && self.renewing.is_none() {
