@@ -114,6 +114,9 @@ pub const FEED_REST_BODY_BYTES: usize = 1 << 20;
 pub const FEED_REST_MS: u64 = 3_000;
 /// First and longest wait before a venue is connected to again, milliseconds; full jitter.
 pub const FEED_BACKOFF_MS: (u64, u64) = (250, 10_000);
+/// The same for a connection that never has news while others of its venue do, milliseconds: what
+/// it carries is perhaps not traded any more, and the venue must not be pestered for it.
+pub const FEED_LONELY_BACKOFF_MS: (u64, u64) = (5_000, 300_000);
 /// A connection that lived with news for this long begins its backoff anew, milliseconds.
 pub const FEED_SETTLED_MS: u64 = 20_000;
 /// How often the feeds look for what has aged, milliseconds.

@@ -161,6 +161,41 @@ fn what_a_new_connection_tells_first_is_told_anew() {
 }
 
 #[test]
+fn one_market_whose_connection_begins_anew_may_count_anew_and_come_back() {
+    let mut market = TestMarket::new();
+    let quote = |market: &TestMarket, venue, ms, sequence| Quote {
+        last: Some(decimal("20000")),
+        sequence: Some(sequence),
+        ..market.blank(ms, venue, "BTC-USD")
+    };
+    let other = Quote {
+        market: market.market("kraken", "XBT/USD"),
+        ..quote(&market, "coinbase", 0, 900)
+    };
+    let first = quote(&market, "coinbase", 0, 900);
+    market.engine.on_quote(&first).expect("news");
+    market.engine.on_quote(&other).expect("news");
+    assert!(market.engine.withdraw(first.market));
+    let again = quote(&market, "coinbase", 1_000, 1);
+    assert_eq!(market.engine.on_quote(&again), Err(RejectReason::OldSequence));
+    market.engine.forget_sequences_of(first.market);
+    assert_eq!(market.engine.on_quote(&again), Ok(()));
+    assert!(market.engine.withdraw(first.market), "it was back");
+    let again = Quote {
+        market: other.market,
+        ..again
+    };
+    assert_eq!(
+        market.engine.on_quote(&again),
+        Err(RejectReason::OldSequence),
+        "the other goes on counting"
+    );
+    market
+        .engine
+        .forget_sequences_of(trinity_beast::market::MarketId(u32::MAX));
+}
+
+#[test]
 fn a_withdrawn_quote_is_out_at_once_and_the_next_one_is_back_at_once() {
     let mut market = TestMarket::new();
     quote_all(&mut market, 0, &THREE, "20000");

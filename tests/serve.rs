@@ -363,14 +363,21 @@ fn settings_come_from_the_environment_too() {
 }
 
 #[test]
-fn live_says_that_it_comes_later() {
+fn a_live_market_on_venues_that_cannot_be_meant_does_not_start() {
     let dir = tempfile::tempdir().expect("a directory");
+    let venues = dir.path().join("venues.toml");
+    std::fs::write(&venues, "[venues.mtgox]\n").expect("written");
     let output = serve_command(dir.path())
-        .args(["--market", "live"])
+        .args(["--market", "live", "--venues-config"])
+        .arg(&venues)
         .output()
         .expect("the binary runs");
     assert_eq!(output.status.code(), Some(1));
-    assert!(String::from_utf8_lossy(&output.stderr).contains("arrives with the market issue"));
+    let told = String::from_utf8_lossy(&output.stderr);
+    assert!(
+        told.contains("`mtgox` is no venue that can be fed from"),
+        "{told}"
+    );
 }
 
 #[test]

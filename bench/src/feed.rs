@@ -6,7 +6,7 @@
 //! the kernel's loopback, the wake of the market thread, parsing, judging, aggregating and
 //! publishing.
 
-use std::net::{SocketAddr, TcpListener, TcpStream};
+use std::net::{TcpListener, TcpStream};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::thread;
@@ -15,20 +15,13 @@ use std::time::Duration;
 use anyhow::{Context, bail};
 use clap::Args;
 use hdrhistogram::Histogram;
-use parking_lot::Mutex;
 use serde::Serialize;
-use tokio::sync::{Notify, watch};
 use tokio_tungstenite::tungstenite::{Message, WebSocket};
 use trinity_beast::clock;
-use trinity_beast::control::explain::ExplainDesk;
 use trinity_beast::control::live::{self, LiveParts, LiveSettings, VenueAddress};
-use trinity_beast::control::market::{self, Publisher};
-use trinity_beast::control::ops::{Fact, KeysFacts, LedgerFacts, MarketFacts, Ops, ProcessFacts};
-use trinity_beast::market::replay::Speed;
+use trinity_beast::market::SymbolTableBuilder;
 use trinity_beast::market::venue::VenueId;
-use trinity_beast::market::{SymbolTable, SymbolTableBuilder};
-use trinity_beast::tables::misses::MissBoard;
-use trinity_beast::tables::prices::{PriceCopy, PriceWriter, SymbolIndex};
+use trinity_beast::tables::prices::{PriceCopy, SymbolIndex};
 
 /// How long a venue's frame takes to become a visible price.
 #[derive(Debug, Args)]
@@ -63,18 +56,23 @@ const SYMBOL: &str = "BTC-USDT BTC USDT -8 0.01 1 60000 600000 5000 500 - - bina
 
 pub(crate) fn run(args: &FeedArgs) -> anyhow::Result<bool> {
     let table = Arc::new(SymbolTableBuilder::default().rows("feed", SYMBOL)?.build()?);
-    let names = Arc::new(market::names(&table)?);
-    let (writer, copies) = PriceWriter::new(&names, 1);
-    let speed = Speed::Times(std::num::NonZeroU32::MIN);
-    let publisher = Arc::new(Mutex::new(Publisher::new(writer, &table, speed)));
     let venue = VenueId::from_name("binance").context("a venue of the table")?;
     let listener = TcpListener::bind("127.0.0.1:0")?;
     let stop = Arc::new(AtomicBool::new(false));
-    let mut parts = parts(venue, listener.local_addr()?, table, publisher, &copies[0], &stop);
+    let settings = LiveSettings {
+        venues: vec![VenueAddress {
+            venue,
+            stream_url: format!("ws://{}/stream", listener.local_addr()?),
+            // Nobody is there: the stream alone is measured.
+            rest_url: "http://127.0.0.1:9".to_owned(),
+        }],
+        extra_roots: None,
+    };
+    let (mut parts, prices) = LiveParts::alone(settings, table, Arc::clone(&stop))?;
     let market = thread::Builder::new()
         .name("market".to_owned())
         .spawn(move || live::run(&mut parts))?;
-    let result = measure(args, &listener, &copies[0]);
+    let result = measure(args, &listener, &prices);
     stop.store(true, Ordering::Relaxed);
     if market.join().is_err() {
         bail!("the market thread panicked");
@@ -109,7 +107,7 @@ fn measure(args: &FeedArgs, listener: &TcpListener, prices: &PriceCopy) -> anyho
     };
     let mut histogram = Histogram::new_with_bounds(1, 10_000_000_000, 3)?;
     for n in 0..args.frames + WARM_UP {
-        let price = 60_000_00 + u64::from(n % 1_000);
+        let price = 6_000_000 + u64::from(n % 1_000);
         let frame = format!(
             r#"{{"stream":"btcusdt@bookTicker","data":{{"u":{},"s":"BTCUSDT","b":"{}.{:02}","B":"31.21000000","a":"{}.{:02}","A":"40.66000000"}}}}"#,
             1_000 + u64::from(n),
@@ -184,51 +182,4 @@ fn report(args: &FeedArgs, histogram: &Histogram<u64>) -> anyhow::Result<()> {
         below *= 2;
     }
     Ok(())
-}
-
-fn parts(
-    venue: VenueId,
-    address: SocketAddr,
-    table: Arc<SymbolTable>,
-    publisher: Arc<Mutex<Publisher>>,
-    prices: &PriceCopy,
-    stop: &Arc<AtomicBool>,
-) -> LiveParts {
-    let ops = Ops {
-        process: ProcessFacts {
-            started_ns: clock::unix_nanos(),
-            version: env!("CARGO_PKG_VERSION"),
-            node: "bench".to_owned(),
-            driver: "none".to_owned(),
-            driver_why: "nothing is served".to_owned(),
-        },
-        shards: Vec::new(),
-        web: Vec::new(),
-        prices: Arc::clone(prices),
-        misses: None,
-        market: MarketFacts::live([venue]),
-        ledger: LedgerFacts::new("none"),
-        keys: KeysFacts::default(),
-        stopping_since_ns: Fact::default(),
-    };
-    let wake = Arc::new(Notify::new());
-    let board = MissBoard::with_room(1, 1, || {});
-    LiveParts {
-        settings: LiveSettings {
-            venues: vec![VenueAddress {
-                venue,
-                stream_url: format!("ws://{address}/stream"),
-                // Nobody is there: the stream alone is measured.
-                rest_url: "http://127.0.0.1:9".to_owned(),
-            }],
-            extra_roots: None,
-        },
-        tables: watch::channel(table).1,
-        publisher,
-        ops: Arc::new(ops),
-        misses: (Arc::new(board), wake),
-        explains: Arc::new(ExplainDesk::new()),
-        tap: None,
-        stop: Arc::clone(stop),
-    }
 }

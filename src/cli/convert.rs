@@ -19,7 +19,7 @@ use crate::market::venue::VenueId;
 ///
 ///   candles          start_unix,open,high,low,close,volume in coinbase_btcusd_1m.csv
 ///   lean             LEAN's bars and ticks in crypto-coinbase-btcusd-minute-20180404_quote.csv
-///   frames           a venue's raw frames, {"ts_ns":..,"data":"<frame>"}
+///   frames           a venue's raw frames, {"ts_ns":..,"data":".."}
 ///   merged           recv_ns,venue,base,quote,kind,bid,ask,price,size,event_ms
 ///   nautilus-quotes  ts_ms,symbol,ask_size,ask,bid_size,bid
 ///   nautilus-trades  ts_ms,trade_id,price,quantity,buyer_maker in btcusdt-trades.csv

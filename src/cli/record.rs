@@ -3,6 +3,7 @@
 use std::io::Write;
 use std::path::PathBuf;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread;
 use std::time::Duration;
 
@@ -11,9 +12,11 @@ use clap::Args;
 use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::watch;
 
+use crate::control::live::{self, LiveParts, LiveSettings};
 use crate::market::recording::{
     RecordingHandle, RecordingSink, RecordingStatus, RecordingWriter, WriterOptions,
 };
+use crate::market::symbol::SymbolTable;
 use crate::market::tap::FrameTap;
 
 /// How often the recording is looked at, to end a feed that nobody writes down.
@@ -21,7 +24,7 @@ const LOOK: Duration = Duration::from_millis(500);
 
 /// Write what the venues send to files that can be played
 ///
-/// The files are called NAME-<time>.jsonl.gz for `--out NAME.jsonl.gz`, one after another;
+/// The files are called NAME-TIME.jsonl.gz for `--out NAME.jsonl.gz`, one after another;
 /// `serve --market replay:NAME.jsonl.gz` plays them all in order. A process that is killed loses
 /// the last second.
 #[derive(Args, Debug)]
@@ -44,6 +47,36 @@ pub struct RecordArgs {
     /// Begin a new file when one has lasted so long
     #[arg(long, value_name = "TIME", default_value = "1h", value_parser = span)]
     pub rotate_every: Duration,
+}
+
+/// Records the venues themselves.
+pub fn run_live(args: &RecordArgs, out: &mut dyn Write) -> anyhow::Result<()> {
+    super::logging::start(false);
+    let settings = match &args.venues_config {
+        Some(path) => LiveSettings::read(path, false)?,
+        None => LiveSettings::builtin(),
+    };
+    run(args, out, |tap, mut stop| {
+        let ended = Arc::new(AtomicBool::new(false));
+        let (mut parts, _) =
+            LiveParts::alone(settings, Arc::new(SymbolTable::builtin()), Arc::clone(&ended))?;
+        parts.tap = Some(tap);
+        let watcher = thread::Builder::new()
+            .name("record-end".to_owned())
+            .spawn(move || {
+                let runtime = tokio::runtime::Builder::new_current_thread().build()?;
+                // An error means that nobody can say it any more, which is an end as well.
+                let _ = runtime.block_on(stop.wait_for(|stop| *stop));
+                ended.store(true, Ordering::Relaxed);
+                std::io::Result::Ok(())
+            })?;
+        let fed = live::run(&mut parts);
+        if fed.is_ok() {
+            // It ends because it was told to, so the watcher has ended too.
+            let _ = watcher.join();
+        }
+        fed
+    })
 }
 
 /// Records until the time is over, SIGTERM or SIGINT comes, or nothing more can be written.

@@ -126,6 +126,13 @@ impl MarketEngine {
         }
     }
 
+    /// The same for one market, whose connection or subscription alone begins anew.
+    pub fn forget_sequences_of(&mut self, market: MarketId) {
+        if let Some(state) = self.markets.get_mut(market.0 as usize) {
+            state.forget_sequences();
+        }
+    }
+
     /// Takes a market's quote out of the vote at the next tick, because its feed fell silent: it
     /// is kept for explanations, and the market's next quote brings it back at once. False if the
     /// market had none in it.

@@ -52,7 +52,7 @@ fn a_recorded_binary_frame_gives_what_its_text_gives_and_allocates_nothing() {
         assert_eq!(result, Ok(()), "{text}");
         let mut expected = Vec::new();
         let result = parser.parse(okx, text.as_bytes(), &mut |event| {
-            expected.push(format!("{event:?}"))
+            expected.push(format!("{event:?}"));
         });
         assert_eq!(result, Ok(()), "{text}");
         assert_eq!(told, expected, "{text}");

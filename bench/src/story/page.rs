@@ -10,8 +10,8 @@
 //! <!-- trinity-bench picture --symbol BTC-USD --out docs/btc.svg -->
 //! ```
 //!
-//! What stands up to `<!-- end -->` is what `minutes` prints; a picture goes to its file, whose
-//! name is taken from the folder that `page` runs in.
+//! A command may go on over several lines. What stands up to `<!-- end -->` is what `minutes`
+//! prints; a picture goes to its file, whose name is taken from the folder that `page` runs in.
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -22,7 +22,7 @@ use clap::{Args, Parser, Subcommand};
 use super::{minutes, picture};
 
 const BEGIN: &str = "<!-- trinity-bench ";
-const CLOSE: &str = " -->";
+const CLOSE: &str = "-->";
 const END: &str = "<!-- end -->";
 
 #[derive(Args, Debug)]
@@ -83,11 +83,22 @@ impl Made {
         while let Some((number, line)) = lines.next() {
             made.page.push_str(line);
             made.page.push('\n');
-            let Some(words) = line.strip_prefix(BEGIN).and_then(|rest| rest.strip_suffix(CLOSE)) else {
+            let Some(words) = line.strip_prefix(BEGIN) else {
                 continue;
             };
             let told = || format!("{}, line {}", path.display(), number + 1);
-            let words = ["trinity-bench"].into_iter().chain(words.split_whitespace());
+            let mut words = words.to_owned();
+            while !words.ends_with(CLOSE) {
+                let (_, line) = lines
+                    .next()
+                    .with_context(|| format!("{}: no `{CLOSE}`", told()))?;
+                made.page.push_str(line);
+                made.page.push('\n');
+                words.push(' ');
+                words.push_str(line);
+            }
+            let words = words.trim_end_matches(CLOSE).split_whitespace();
+            let words = ["trinity-bench"].into_iter().chain(words);
             let line = Line::try_parse_from(words).with_context(told)?;
             match line.figure {
                 Figure::Minutes(args) => {
@@ -148,7 +159,7 @@ mod tests {
         let page = folder.path().join("a.md");
         let with = |table: &str| {
             format!(
-                "# A\n\n{BEGIN}minutes --symbol BTC --at 2023-03-11T02:31Z{CLOSE}\n{table}{END}\n\nand on\n"
+                "# A\n\n{BEGIN}minutes --symbol BTC\n     --at 2023-03-11T02:31Z {CLOSE}\n{table}{END}\n\nand on\n"
             )
         };
         fs::write(&page, with("| old |\n")).expect("written");

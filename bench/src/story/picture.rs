@@ -322,7 +322,7 @@ impl Story {
             .any(|dot| !dot.disposition.is_used());
         if rejected {
             entry("a quote that was rejected", &|at| {
-                sheet.cross((at + 12, 76), INK, 5)
+                sheet.cross((at + 12, 76), INK, 5);
             });
         }
     }

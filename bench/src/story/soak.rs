@@ -12,6 +12,9 @@ use trinity_beast::market::replay::{Player, Speed, Step};
 /// buffer has met what the recording holds.
 const SETTLING_PASSES: u64 = 1;
 
+/// A longer silence, as between the files of a folder, counts as this much recorded time.
+const LONGEST_STEP_NS: u64 = 600_000_000_000;
+
 /// Steps between two looks at the clock.
 const STEPS: usize = 1_024;
 
@@ -71,7 +74,8 @@ pub(crate) fn run(args: &SoakArgs) -> anyhow::Result<bool> {
         for _ in 0..STEPS {
             match player.step(&mut |_, _| prices += 1)? {
                 Step::Played(at_ns) => {
-                    played_ns += last_ns.map_or(0, |last: u64| at_ns.saturating_sub(last));
+                    let step_ns = last_ns.map_or(0, |last: u64| at_ns.saturating_sub(last));
+                    played_ns = played_ns.saturating_add(step_ns.min(LONGEST_STEP_NS));
                     last_ns = Some(at_ns);
                 }
                 Step::NewPass(at_ns) => last_ns = Some(at_ns),

@@ -49,7 +49,9 @@ pub(super) async fn run(
     let reason = talk(feed, slot, session, &mut socket, &name, number).await;
     let had_news = session.borrow().had_news() || slot.is_led_by(number);
     feed.desk.borrow().facts(feed.venue).closed[reason as usize].add(1);
-    if reason.discredits_quotes() && !slot.is_led_by_another(number) {
+    // What another connection brings stands, be it this one's successor or the one that this was
+    // to succeed.
+    if reason.discredits_quotes() && !slot.has_another(session) {
         let markets: Vec<_> = session.borrow().instruments().map(|i| i.market).collect();
         feed.desk.borrow_mut().withdraw(feed.venue, markets);
     }
@@ -75,13 +77,15 @@ async fn talk(
     name: &str,
     number: u64,
 ) -> CloseReason {
+    // One look at a time is under way.
     let (vouch, mut vouched) = mpsc::unbounded_channel();
     let mut leads = false;
     loop {
-        if slot.is_led_by_another(number) {
-            session.borrow_mut().on_succession();
-        }
         loop {
+            // Looked at after every wait, for nobody who does not wait just then is notified.
+            if slot.is_led_by_another(number) {
+                session.borrow_mut().on_succession();
+            }
             let now_ns = feed.now_ns();
             let Some(due) = session.borrow_mut().poll(now_ns) else {
                 break;
@@ -111,9 +115,13 @@ async fn talk(
         let wait = Duration::from_nanos(due_ns.saturating_sub(feed.now_ns()));
         tokio::select! {
             biased;
+            // First, for a venue that floods must not keep REST's word from being heard.
+            Some(vouches) = vouched.recv() => session.borrow_mut().on_probe(vouches, feed.now_ns()),
             message = socket.next() => {
                 let mut message = message;
-                for _ in 0..FRAMES_IN_A_ROW {
+                let mut left = FRAMES_IN_A_ROW;
+                while left > 0 {
+                    left -= 1;
                     match message {
                         Some(Ok(message)) => hear(feed, session, name, &message),
                         Some(Err(error)) => return fault(&error),
@@ -124,10 +132,10 @@ async fn talk(
                         None => break,
                     }
                 }
-            }
-            Some((market, vouches)) = vouched.recv() => {
-                let _: MarketId = market;
-                session.borrow_mut().on_probe(vouches, feed.now_ns());
+                if left == 0 {
+                    // There is more; the other venues come first.
+                    tokio::task::yield_now().await;
+                }
             }
             () = slot.changed.notified() => {}
             () = sleep(wait) => {}
@@ -159,8 +167,9 @@ fn probe(
     feed: &Rc<Feed>,
     session: &Rc<RefCell<Session>>,
     market: MarketId,
-    vouch: mpsc::UnboundedSender<(MarketId, bool)>,
+    vouch: mpsc::UnboundedSender<bool>,
 ) {
+    let said = session.borrow().said().copied();
     let name = session
         .borrow()
         .instruments()
@@ -171,7 +180,7 @@ fn probe(
         let vouches = match name {
             Some(name) => {
                 let known = feed.desk.borrow().engine().quote_of(market).is_some();
-                match feed.rest.ticker(market, &name, Purpose::Probe).await {
+                match feed.rest.ticker(&name, Purpose::Probe { said }).await {
                     Ok(Ticker::Same) => true,
                     Ok(Ticker::Moved | Ticker::Nothing) | Err(RestResult::Nothing) => !known,
                     _ => false,
@@ -180,7 +189,7 @@ fn probe(
             None => false,
         };
         // The conversation may be over by now.
-        let _ = vouch.send((market, vouches));
+        let _ = vouch.send(vouches);
     });
 }
 

@@ -9,6 +9,7 @@ use std::sync::Arc;
 use parking_lot::Mutex;
 
 use super::facts::VenueFacts;
+use super::rest::Purpose;
 use crate::clock;
 use crate::control::explain::ExplainDesk;
 use crate::control::market::Publisher;
@@ -36,6 +37,7 @@ pub(super) struct Desk {
     tap: Option<Box<dyn FrameTap + Send>>,
     changed: Vec<(SymbolId, AggregatedPrice)>,
     last_ns: u64,
+    was_set_back: bool,
     /// By venue: the minute in which errors were last logged, and how many.
     logged: [(u64, u32); VENUES.len()],
 }
@@ -56,6 +58,8 @@ pub(super) enum Ticker {
     Moved,
     /// No price, or no such instrument.
     Nothing,
+    /// The venue says that it is asked too often, in an answer that passes for a success.
+    Limited,
     /// Not understood.
     Garbled(Invalid),
 }
@@ -75,6 +79,7 @@ impl Desk {
             tap,
             changed: Vec::new(),
             last_ns: 0,
+            was_set_back: false,
             logged: [(0, 0); VENUES.len()],
         }
     }
@@ -89,9 +94,20 @@ impl Desk {
             );
             self.engine.reset_for_new_pass();
             self.last_ns = wall_ns;
+            self.was_set_back = true;
         }
         self.last_ns = self.last_ns.max(wall_ns);
         self.last_ns
+    }
+
+    /// Whether the clock was set back so far that the market must begin anew.
+    pub(super) const fn was_set_back(&self) -> bool {
+        self.was_set_back
+    }
+
+    /// Who else hears every frame, for the desk that comes after this one.
+    pub(super) fn give_back_tap(&mut self) -> Option<Box<dyn FrameTap + Send>> {
+        self.tap.take()
     }
 
     pub(super) fn engine(&self) -> &MarketEngine {
@@ -107,10 +123,25 @@ impl Desk {
         facts(&self.ops, venue)
     }
 
-    /// A connection has opened.
-    pub(super) fn connected(&mut self, venue: VenueId, connection: &str, now_ns: u64) {
+    /// A connection has opened that will carry these markets. Their numbers may start over, and
+    /// what it tells first counts even if it is what was known.
+    pub(super) fn connected(
+        &mut self,
+        venue: VenueId,
+        connection: &str,
+        markets: impl IntoIterator<Item = MarketId>,
+        now_ns: u64,
+    ) {
+        self.forget_sequences(markets);
         if let Some(tap) = &mut self.tap {
             tap.connected(now_ns, venue, connection);
+        }
+    }
+
+    /// The subscriptions of these markets begin anew.
+    pub(super) fn forget_sequences(&mut self, markets: impl IntoIterator<Item = MarketId>) {
+        for market in markets {
+            self.engine.forget_sequences_of(market);
         }
     }
 
@@ -182,28 +213,41 @@ impl Desk {
         }
     }
 
-    /// Takes the body of a REST ticker of `market`; `fetched` if somebody's miss asked for it.
+    /// Takes the body of the REST ticker of an instrument that was asked for at `asked_ns`.
     pub(super) fn ticker(
         &mut self,
         venue: VenueId,
-        market: MarketId,
         instrument: &str,
         body: &[u8],
-        fetched: bool,
+        purpose: Purpose,
+        asked_ns: u64,
     ) -> Ticker {
         let now_ns = self.now_ns();
+        // It may have been retired, or its market numbered anew, since it was asked for.
+        let table = self.engine.table();
+        let Some(market) = table.market_by_spelling(venue, instrument) else {
+            return Ticker::Nothing;
+        };
         let before = self.engine.quote_of(market).copied();
         let mut told: Option<Quote> = None;
-        let mut garbled = None;
+        let (mut garbled, mut limited) = (None, false);
         let parsed = self
             .parser
             .parse_rest(venue, body, Some(instrument), &mut |event| match event {
-                Event::Quote(quote) if told.is_none() => {
+                // An answer about another instrument must not pass for it.
+                Event::Quote(quote)
+                    if told.is_none()
+                        && table.market_by_spelling(venue, quote.instrument) == Some(market) =>
+                {
                     told = Some(Quote::from_ticker(&quote, market, now_ns));
                 }
                 Event::Invalid { invalid, .. } => garbled = garbled.or(Some(invalid)),
+                Event::Error(error) => limited |= asks_for_rest(&error),
                 _ => {}
             });
+        if limited {
+            return Ticker::Limited;
+        }
         if let Err(invalid) = parsed {
             return Ticker::Garbled(invalid);
         }
@@ -218,17 +262,24 @@ impl Desk {
             venue_time_ns: quote.venue_time_ns.filter(|_| !trades_time),
             // Its numbers, where it has any, are not those of the stream.
             sequence: None,
-            fetched,
+            fetched: purpose == Purpose::Miss,
             ..quote
         };
-        let taken = self.engine.on_quote(&quote);
-        let facts = self.facts(venue);
-        match taken {
-            Ok(()) => facts.taken.add(1),
-            Err(reason) => facts.rejected[reason as usize].add(1),
+        // What was heard meanwhile is at least as new as this, which nothing dates.
+        if before.is_none_or(|before| before.receive_time_ns <= asked_ns) {
+            let taken = self.engine.on_quote(&quote);
+            let facts = self.facts(venue);
+            match taken {
+                Ok(()) => facts.taken.add(1),
+                Err(reason) => facts.rejected[reason as usize].add(1),
+            }
+            self.tick(now_ns);
         }
-        self.tick(now_ns);
-        let same = before.is_some_and(|before| before.prices_like(&quote));
+        let known = match purpose {
+            Purpose::Probe { said } => said.or(before),
+            Purpose::Poll | Purpose::Miss => before,
+        };
+        let same = known.is_some_and(|known| known.prices_like(&quote));
         if same { Ticker::Same } else { Ticker::Moved }
     }
 
@@ -316,14 +367,16 @@ fn quoted(
     };
     let sequence = quote.sequence.filter(|_| session.numbers_instruments());
     let venue_time_ns = quote.venue_time_ns;
-    match engine.on_quote(&Quote {
+    let quote = Quote {
         market,
         sequence,
         ..quote
-    }) {
+    };
+    match engine.on_quote(&quote) {
         Ok(()) => {
             facts.taken.add(1);
             session.on_news(market, now_ns);
+            session.remember(&quote);
             true
         }
         Err(reason) => {
@@ -334,6 +387,16 @@ fn quoted(
             false
         }
     }
+}
+
+/// Whether an error means "too many requests": Kraken's `EAPI:Rate limit exceeded`, Bybit's
+/// 10006, KuCoin's 429000, OKX's 50011 and their like, all of which may come with HTTP status 200.
+fn asks_for_rest(error: &VenueError<'_>) -> bool {
+    matches!(
+        error.code,
+        Some("10006" | "10018" | "429000" | "50011" | "42901" | "-1003")
+    ) || error.message.contains("ate limit")
+        || error.message.contains("oo many")
 }
 
 /// Logs what a venue reports, but no flood of it: a venue that refuses a hundred instruments says

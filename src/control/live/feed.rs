@@ -19,7 +19,7 @@ use super::settings::VenueAddress;
 use super::socket::{self, Refused, Socket};
 use super::supervised;
 use crate::control::supervise::random;
-use crate::limits::{FEED_BACKOFF_MS, FEED_SETTLED_MS, FEED_UNKNOWN_MS};
+use crate::limits::{FEED_BACKOFF_MS, FEED_LONELY_BACKOFF_MS, FEED_SETTLED_MS, FEED_UNKNOWN_MS};
 use crate::market::feed::session::{Instrument, RESUBSCRIBE_NS, RenewReason};
 use crate::market::feed::{Backoff, Breaker, BreakerState, Session};
 use crate::market::symbol::{MarketId, SymbolTable};
@@ -58,6 +58,9 @@ pub(super) struct Slot {
     sessions: RefCell<Vec<Weak<RefCell<Session>>>>,
     /// Number of the newest conversation that was found well.
     leader: Cell<u64>,
+    /// Whether a successor is under way that does not lead yet. One at a time: in a market that
+    /// is silent altogether none of them has news, and each would ask for the next.
+    succeeding: Cell<bool>,
     /// Something changed that a conversation should look at.
     pub(super) changed: Notify,
 }
@@ -72,6 +75,9 @@ pub(super) struct Opened {
 
 /// Pause between two looks for instruments that are silent.
 const POLL_PAUSE: Duration = Duration::from_millis(100);
+/// A connection that lived for this long without news, while others of its venue have some, is
+/// likely to carry what is not traded there any more.
+const LONELY_MS: u64 = 1_000;
 const UNKNOWN_NS: u64 = FEED_UNKNOWN_MS * 1_000_000;
 /// A stream's instrument that REST found moved this often while it was silent is subscribed anew.
 const MOVED_POLLS: u32 = 2;
@@ -82,6 +88,7 @@ impl Slot {
             wanted: RefCell::default(),
             sessions: RefCell::default(),
             leader: Cell::new(0),
+            succeeding: Cell::new(false),
             changed: Notify::new(),
         }
     }
@@ -100,8 +107,20 @@ impl Slot {
     pub(super) fn lead(&self, number: u64) {
         if number > self.leader.get() {
             self.leader.set(number);
+            self.succeeding.set(false);
             self.changed.notify_waiters();
         }
+    }
+
+    fn is_empty(&self) -> bool {
+        self.wanted.borrow().is_empty()
+    }
+
+    /// Whether a conversation other than this one brings news that nothing speaks against.
+    pub(super) fn has_another(&self, session: &Rc<RefCell<Session>>) -> bool {
+        let sessions = self.sessions.borrow();
+        let mut others = sessions.iter().filter_map(Weak::upgrade);
+        others.any(|other| !Rc::ptr_eq(&other, session) && other.borrow().is_trusted())
     }
 
     fn join(&self, session: &Rc<RefCell<Session>>) {
@@ -200,7 +219,7 @@ impl Feed {
             slot.each_session(|session| session.follow(&carried, now_ns));
             slot.changed.notify_waiters();
         }
-        slots.retain(|slot| !slot.wanted.borrow().is_empty());
+        slots.retain(|slot| !slot.is_empty());
         slots.extend(begun.iter().cloned());
         let desk = self.desk.borrow();
         let facts = desk.facts(self.venue);
@@ -244,9 +263,11 @@ impl Feed {
     async fn keep(self: Rc<Self>, slot: Rc<Slot>) {
         let (first, most) = FEED_BACKOFF_MS;
         let mut backoff = Backoff::new(Duration::from_millis(first), Duration::from_millis(most));
-        while !slot.wanted.borrow().is_empty() {
-            let opened = self.open().await;
+        let (first, most) = FEED_LONELY_BACKOFF_MS;
+        let mut lonely = Backoff::new(Duration::from_millis(first), Duration::from_millis(most));
+        while let Some(opened) = self.open(&slot).await {
             let began_ns = self.now_ns();
+            let mut lonely_now = false;
             match opened {
                 Ok(opened) => match self.converse(opened, &slot, 1).await {
                     Outcome::Over => return,
@@ -255,20 +276,44 @@ impl Feed {
                         if had_news && lived_ms >= FEED_SETTLED_MS {
                             backoff.reset();
                         }
-                        if !had_news {
-                            self.failed();
+                        if had_news {
+                            lonely.reset();
+                        } else {
+                            // It may be the slot's instruments that the venue no longer has: that
+                            // must not keep the others from connecting.
+                            let works = self.brings_news();
+                            if !works {
+                                self.failed();
+                            }
+                            // One that was cut off at once says nothing of its instruments.
+                            lonely_now = works && lived_ms >= LONELY_MS;
                         }
                     }
                 },
                 Err(refused) => self.refused(&refused),
             }
-            sleep(backoff.next(random())).await;
+            let waits = if lonely_now { &mut lonely } else { &mut backoff };
+            sleep(waits.next(random())).await;
         }
+    }
+
+    /// Whether any of its connections brings news.
+    fn brings_news(&self) -> bool {
+        let mut any = false;
+        for slot in &*self.slots.borrow() {
+            slot.each_session(|session| any |= session.is_trusted());
+        }
+        any
     }
 
     /// A conversation on a fresh connection; whether the slot is in other hands at its end.
     async fn converse(self: &Rc<Self>, opened: Opened, slot: &Rc<Slot>, quiet_factor: u64) -> Outcome {
         let instruments = slot.wanted.borrow().clone();
+        if instruments.is_empty() {
+            // It lost them while it connected, and nobody would ever end the conversation.
+            return Outcome::Over;
+        }
+        let markets: Vec<_> = instruments.iter().map(|instrument| instrument.market).collect();
         let session = Rc::new(RefCell::new(Session::new(
             self.dialect,
             opened.ping_every,
@@ -279,33 +324,65 @@ impl Feed {
         )));
         slot.join(&session);
         let now_ns = self.now_ns();
-        self.desk.borrow_mut().connected(self.venue, &opened.name, now_ns);
+        self.desk
+            .borrow_mut()
+            .connected(self.venue, &opened.name, markets, now_ns);
         conversation::run(self, slot, &session, opened).await
     }
 
-    /// Opens a successor for a slot and lets it take over when it has news. It is tried once: if
-    /// it fails, the connection it was to succeed goes on to its end.
+    /// Opens a successor for a slot and lets it take over when it has news. It is tried once, and
+    /// one at a time: if it fails, the connection it was to succeed goes on to its end.
     pub(super) fn succeed(self: &Rc<Self>, slot: &Rc<Slot>, reason: RenewReason, quiet_factor: u64) {
-        let (feed, slot) = (Rc::clone(self), Rc::clone(slot));
+        if slot.succeeding.replace(true) {
+            return;
+        }
         tracing::debug!(venue = %self.venue, ?reason, "a connection gets a successor");
-        tokio::task::spawn_local(async move {
-            match feed.open().await {
-                Ok(opened) => {
-                    let number = opened.number;
-                    let outcome = feed.converse(opened, &slot, quiet_factor).await;
-                    // Whoever leads keeps the slot.
-                    if matches!(outcome, Outcome::Failed { .. }) && slot.is_led_by(number) {
-                        feed.keep(slot).await;
-                    }
+        let (feed, slot) = (Rc::clone(self), Rc::clone(slot));
+        let begun = Cell::new(false);
+        supervised(format!("{} successor", self.venue), move || {
+            let (feed, slot) = (Rc::clone(&feed), Rc::clone(&slot));
+            // Whatever it panicked on, the slot must not be left without a keeper. Should it have
+            // another, the two make out between them who leads.
+            let again = begun.replace(true);
+            async move {
+                if again {
+                    slot.succeeding.set(false);
+                    feed.keep(slot).await;
+                } else {
+                    feed.try_to_succeed(slot, quiet_factor).await;
                 }
-                Err(refused) => feed.refused(&refused),
             }
         });
     }
 
-    /// Opens a connection, when the venue's pace and the circuit allow.
-    async fn open(&self) -> Result<Opened, Refused> {
+    async fn try_to_succeed(self: Rc<Self>, slot: Rc<Slot>, quiet_factor: u64) {
+        match self.open(&slot).await {
+            Some(Ok(opened)) => {
+                let number = opened.number;
+                let outcome = self.converse(opened, &slot, quiet_factor).await;
+                if slot.leader.get() < number {
+                    slot.succeeding.set(false);
+                }
+                // Whoever leads keeps the slot.
+                if matches!(outcome, Outcome::Failed { .. }) && slot.leader.get() == number {
+                    self.keep(slot).await;
+                }
+            }
+            Some(Err(refused)) => {
+                slot.succeeding.set(false);
+                self.refused(&refused);
+            }
+            None => slot.succeeding.set(false),
+        }
+    }
+
+    /// Opens a connection for a slot, when the venue's pace and the circuit allow; that may take
+    /// minutes. `None` once the slot carries nothing.
+    async fn open(&self, slot: &Slot) -> Option<Result<Opened, Refused>> {
         loop {
+            if slot.is_empty() {
+                return None;
+            }
             let now_ns = self.now_ns();
             let gap_ns = u64::try_from(self.dialect.connect_gap.as_nanos()).unwrap_or(u64::MAX);
             let from_ns = self.connect_ns.get();
@@ -322,8 +399,11 @@ impl Feed {
                 continue;
             }
             self.connect_ns.set(now_ns + gap_ns);
-            break;
+            return Some(self.connect().await);
         }
+    }
+
+    async fn connect(&self) -> Result<Opened, Refused> {
         let number = self.names.get() + 1;
         self.names.set(number);
         let name = format!("{}-{number}", self.venue);
@@ -408,17 +488,13 @@ impl Feed {
                 in_vain: false,
             };
             self.polled.borrow_mut().insert(instrument.market, polled);
-            match self
-                .rest
-                .ticker(instrument.market, &instrument.name, Purpose::Poll)
-                .await
-            {
+            match self.rest.ticker(&instrument.name, Purpose::Poll).await {
                 Ok(Ticker::Moved) => {
                     let times = moved.entry(instrument.name.clone()).or_default();
                     *times += 1;
                     if *times >= MOVED_POLLS {
                         moved.remove(&instrument.name);
-                        self.resubscribe(&slot, instrument.market);
+                        self.resubscribe(&slot, &instrument.name);
                     }
                 }
                 Ok(Ticker::Same) => {
@@ -427,6 +503,10 @@ impl Feed {
                 Ok(Ticker::Nothing) | Err(RestResult::Nothing) => {
                     polled.in_vain = true;
                     self.polled.borrow_mut().insert(instrument.market, polled);
+                }
+                // A miss was faster; it is still this one's turn.
+                Err(RestResult::NotAsked) => {
+                    self.polled.borrow_mut().remove(&instrument.market);
                 }
                 _ => {}
             }
@@ -465,12 +545,20 @@ impl Feed {
         worst.map(|(_, slot, instrument)| (slot, instrument))
     }
 
-    fn resubscribe(&self, slot: &Rc<Slot>, market: MarketId) {
+    fn resubscribe(&self, slot: &Rc<Slot>, instrument: &str) {
         const _: () = assert!(RESUBSCRIBE_NS >= 60_000_000_000, "a venue must not be pestered");
         let now_ns = self.now_ns();
+        // Its market may be numbered anew since it was asked for.
+        let market = self
+            .desk
+            .borrow()
+            .table()
+            .market_by_spelling(self.venue, instrument);
+        let Some(market) = market else { return };
         let mut any = false;
         slot.each_session(|session| any |= session.resubscribe(market, now_ns));
         if any {
+            self.desk.borrow_mut().forget_sequences([market]);
             self.desk.borrow().facts(self.venue).resubscribed.add(1);
             slot.changed.notify_waiters();
         }

@@ -64,7 +64,7 @@ async fn fetch(desk: Rc<RefCell<Desk>>, feeds: Rc<[Rc<Feed>]>, board: Arc<MissBo
             .filter_map(|ask| {
                 let feed = feeds.iter().find(|feed| feed.venue == ask.venue)?;
                 let rest = Rc::clone(&feed.rest);
-                Some(async move { rest.ticker(ask.market, &ask.instrument, Purpose::Miss).await })
+                Some(async move { rest.ticker(&ask.instrument, Purpose::Miss).await })
             })
             .collect()
     };

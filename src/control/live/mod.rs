@@ -11,6 +11,7 @@
 //! Everything here runs on the market thread, on a single-threaded runtime: no frame waits for
 //! another thread, and nothing is shared that would need a lock.
 
+mod alone;
 mod conversation;
 mod desk;
 mod facts;
@@ -28,7 +29,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
-use anyhow::Context;
+use anyhow::{Context, bail};
 use parking_lot::Mutex;
 use tokio::sync::{Notify, watch};
 use tokio::task::LocalSet;
@@ -81,13 +82,20 @@ pub fn run(parts: &mut LiveParts) -> anyhow::Result<()> {
         .build()
         .context("cannot start the market's runtime")?;
     let tasks = LocalSet::new();
-    tasks.block_on(&runtime, feed_until_stopped(parts))
+    let result = tasks.block_on(&runtime, feed_until_stopped(parts));
+    drop(tasks);
+    // Looking up a name blocks for as long as the system likes, and the end does not wait for it.
+    runtime.shutdown_background();
+    result
 }
 
 async fn feed_until_stopped(parts: &mut LiveParts) -> anyhow::Result<()> {
     let tls = tls::client(parts.settings.extra_roots.as_deref())?;
     let http = Http::new(&tls);
     let table = Arc::clone(&parts.tables.borrow_and_update());
+    // The table may be another than the one that the publisher knows: it may have changed while
+    // the market lay between two lives.
+    parts.publisher.lock().rebuild(&table)?;
     let desk = Rc::new(RefCell::new(Desk::new(
         Arc::clone(&table),
         Arc::clone(&parts.publisher),
@@ -140,16 +148,30 @@ async fn feed_until_stopped(parts: &mut LiveParts) -> anyhow::Result<()> {
                 let mut desk = desk.borrow_mut();
                 desk.age();
                 desk.explain(&parts.explains);
+                if desk.was_set_back() {
+                    // Everything that waits for a moment would wait for as long as the clock was
+                    // set back: connections, circuits, paces. All of it begins anew.
+                    parts.tap = desk.give_back_tap();
+                    bail!("the clock was set back");
+                }
             }
             _ = notes.tick() => {
                 feeds.iter().for_each(|feed| feed.note());
                 desk.borrow().tidy();
             }
-            Ok(()) = parts.tables.changed() => {
+            Ok(()) = parts.tables.changed(), if parts.tables.has_changed().is_ok() => {
                 let table = Arc::clone(&parts.tables.borrow_and_update());
-                desk.borrow_mut().replace_table(Arc::clone(&table))?;
-                feeds.iter().for_each(|feed| feed.follow(&table));
-                tracing::info!(symbols = table.len(), "the symbols changed");
+                let replaced = desk.borrow_mut().replace_table(Arc::clone(&table));
+                match replaced {
+                    Ok(()) => {
+                        feeds.iter().for_each(|feed| feed.follow(&table));
+                        tracing::info!(symbols = table.len(), "the symbols changed");
+                    }
+                    Err(error) => tracing::error!(
+                        error = format!("{error:#}"),
+                        "the new symbols cannot be served; the last ones go on"
+                    ),
+                }
             }
         }
     }

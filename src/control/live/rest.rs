@@ -13,7 +13,7 @@ use super::http::{Http, RestFault};
 use crate::control::supervise::random;
 use crate::limits::FEED_REST_BURST;
 use crate::market::feed::{Breaker, BreakerState};
-use crate::market::symbol::MarketId;
+use crate::market::quote::Quote;
 use crate::market::venue::VenueId;
 use crate::market::venue::dialect::{Admission, Dialect};
 
@@ -35,7 +35,10 @@ pub(super) enum Purpose {
     /// The stream is silent about it; there is no hurry.
     Poll,
     /// The stream is doubted.
-    Probe,
+    Probe {
+        /// What it said last, which REST's own answers of meanwhile must not stand in for.
+        said: Option<Quote>,
+    },
     /// Somebody waits for it.
     Miss,
 }
@@ -72,18 +75,14 @@ impl Rest {
         self.free_ns.get()
     }
 
-    /// Asks for the ticker of a market and gives it to the desk. What cannot wait may run ahead
+    /// Asks for the ticker of an instrument and gives it to the desk. What cannot wait may run ahead
     /// of the venue's pace by a few.
-    pub(super) async fn ticker(
-        &self,
-        market: MarketId,
-        instrument: &str,
-        purpose: Purpose,
-    ) -> Result<Ticker, RestResult> {
-        let result = self.ask_ticker(market, instrument, purpose).await;
+    pub(super) async fn ticker(&self, instrument: &str, purpose: Purpose) -> Result<Ticker, RestResult> {
+        let result = self.ask_ticker(instrument, purpose).await;
         let told = match &result {
             Ok(Ticker::Same | Ticker::Moved) => RestResult::Quote,
             Ok(Ticker::Nothing) => RestResult::Nothing,
+            Ok(Ticker::Limited) => RestResult::Limited,
             Ok(Ticker::Garbled(_)) => RestResult::Refused,
             Err(result) => *result,
         };
@@ -91,17 +90,12 @@ impl Rest {
         result
     }
 
-    async fn ask_ticker(
-        &self,
-        market: MarketId,
-        instrument: &str,
-        purpose: Purpose,
-    ) -> Result<Ticker, RestResult> {
+    async fn ask_ticker(&self, instrument: &str, purpose: Purpose) -> Result<Ticker, RestResult> {
         let now_ns = self.desk.borrow_mut().now_ns();
         let gap_ns = u64::try_from(self.dialect.rest_gap.as_nanos()).unwrap_or(u64::MAX);
         let ahead_ns = match purpose {
             Purpose::Poll => 0,
-            Purpose::Probe | Purpose::Miss => FEED_REST_BURST * gap_ns,
+            Purpose::Probe { .. } | Purpose::Miss => FEED_REST_BURST * gap_ns,
         };
         if self.free_ns.get() > now_ns.saturating_add(ahead_ns) || !self.breaker.borrow_mut().admit(now_ns) {
             return Err(RestResult::NotAsked);
@@ -109,16 +103,16 @@ impl Rest {
         self.free_ns.set(self.free_ns.get().max(now_ns) + gap_ns);
         let path = (self.dialect.ticker_path)(instrument);
         let body = self.ask(Method::GET, &path, now_ns).await?;
-        // The instrument may have been retired, or its market numbered anew, while this waited.
         let mut desk = self.desk.borrow_mut();
-        let market = desk
-            .table()
-            .market_by_spelling(self.venue, instrument)
-            .filter(|now| *now == market);
-        let Some(market) = market else {
-            return Ok(Ticker::Nothing);
-        };
-        Ok(desk.ticker(self.venue, market, instrument, &body, purpose == Purpose::Miss))
+        let ticker = desk.ticker(self.venue, instrument, &body, purpose, now_ns);
+        if ticker == Ticker::Limited {
+            let mut breaker = self.breaker.borrow_mut();
+            breaker.told_to_rest(desk.now_ns(), UNSAID_REST);
+            let facts = desk.facts(self.venue);
+            facts.rest_open_until_ns.set(breaker.opens_at_ns());
+            facts.trips.add(1);
+        }
+        Ok(ticker)
     }
 
     /// Asks for an address and a token to connect with.
@@ -133,7 +127,13 @@ impl Rest {
             .await
             .map_err(|result| format!("no token: {}", result.name()))?;
         let admission = self.desk.borrow_mut().admission(self.venue, &body, id);
-        admission.map_err(|invalid| format!("the token's answer is not understood: {invalid}"))
+        let admission =
+            admission.map_err(|invalid| format!("the token's answer is not understood: {invalid}"))?;
+        // A token must not travel in the clear because of what an answer says.
+        if self.base_url.starts_with("https:") && !admission.url.starts_with("wss:") {
+            return Err("the token's answer names an address that is not encrypted".to_owned());
+        }
+        Ok(admission)
     }
 
     async fn ask(&self, method: Method, path: &str, now_ns: u64) -> Result<Bytes, RestResult> {
@@ -155,8 +155,15 @@ impl Rest {
                 breaker.told_to_rest(now_ns, rest.unwrap_or(UNSAID_REST));
                 Err(RestResult::Limited)
             }
-            // An unknown instrument is 4xx at most venues: the venue works.
-            Err(RestFault::Status { status, body, .. }) if status.is_client_error() => {
+            // An unknown instrument is 4xx at most venues: the venue works. Whoever is forbidden to
+            // ask is banned (403: Bybit, firewalls) or in the wrong country (451), and must not go on.
+            Err(RestFault::Status { status, body, .. })
+                if status.is_client_error()
+                    && !matches!(
+                        status,
+                        StatusCode::FORBIDDEN | StatusCode::UNAVAILABLE_FOR_LEGAL_REASONS
+                    ) =>
+            {
                 breaker.succeeded();
                 tracing::debug!(venue = %self.venue, %status, bytes = body.len(), "REST refused");
                 Err(RestResult::Nothing)

@@ -8,7 +8,7 @@ use http::{HeaderValue, Uri};
 use rustls::ClientConfig;
 use rustls::pki_types::ServerName;
 use tokio::io::{AsyncRead, AsyncWrite};
-use tokio::net::TcpStream;
+use tokio::net::{TcpStream, lookup_host};
 use tokio_rustls::TlsConnector;
 use tokio_tungstenite::WebSocketStream;
 use tokio_tungstenite::tungstenite::Error as WsError;
@@ -53,6 +53,23 @@ pub(super) async fn open(url: &str, tls: &Arc<ClientConfig>, now_ns: u64) -> Res
     }
 }
 
+/// A connection to the first address of a host that takes one. Each has a part of the time only:
+/// an address of a network that swallows everything must not keep the others from being tried.
+async fn connect_any(host: &str, port: u16) -> Result<TcpStream, Refused> {
+    let refused =
+        |error: &dyn std::fmt::Display| Refused::new(format_args!("no connection to {host}:{port}: {error}"));
+    let part = Duration::from_millis(FEED_CONNECT_MS / 4);
+    let mut last = refused(&"it has no address");
+    for address in lookup_host((host, port)).await.map_err(|error| refused(&error))? {
+        match tokio::time::timeout(part, TcpStream::connect(address)).await {
+            Ok(Ok(tcp)) => return Ok(tcp),
+            Ok(Err(error)) => last = refused(&error),
+            Err(_) => last = refused(&"no answer"),
+        }
+    }
+    Err(last)
+}
+
 async fn connect(url: &str, tls: &Arc<ClientConfig>, now_ns: u64) -> Result<Socket, Refused> {
     let uri: Uri = url.parse().map_err(|_| Refused::new("its address is none"))?;
     let encrypted = uri.scheme_str() == Some("wss");
@@ -61,9 +78,7 @@ async fn connect(url: &str, tls: &Arc<ClientConfig>, now_ns: u64) -> Result<Sock
         .ok_or_else(|| Refused::new("its address names no host"))?;
     let host = host.trim_matches(['[', ']']);
     let port = uri.port_u16().unwrap_or(if encrypted { 443 } else { 80 });
-    let tcp = TcpStream::connect((host, port))
-        .await
-        .map_err(|error| Refused::new(format_args!("no connection to {host}:{port}: {error}")))?;
+    let tcp = connect_any(host, port).await?;
     // Small messages must not wait for each other; a failure here is a socket that is gone.
     let _ = tcp.set_nodelay(true);
     let stream: Box<dyn Stream> = if encrypted {

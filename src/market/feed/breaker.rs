@@ -13,6 +13,9 @@ const FIRST_PAUSE: Duration = Duration::from_secs(5);
 const LONGEST_PAUSE: Duration = Duration::from_mins(2);
 /// Part of a pause that is not left to chance.
 const LEAST_PAUSE: Duration = Duration::from_secs(1);
+/// A try that decides and whose result was not told for this long is lost, and another may begin:
+/// whoever made it may be gone. Connecting and waiting for news both fit in.
+const LONGEST_TRY: Duration = Duration::from_mins(1);
 /// A venue that asks for a longer rest than this is asked again after it: the header may be
 /// nonsense.
 const LONGEST_REST: Duration = Duration::from_mins(15);
@@ -34,7 +37,8 @@ pub struct Breaker {
     failures: u32,
     /// When the circuit lets one try through; 0 while it is closed.
     open_until_ns: u64,
-    trying: bool,
+    /// Until when the one try may take; 0 while there is none.
+    trying_until_ns: u64,
     pauses: Backoff,
     trips: u64,
 }
@@ -44,7 +48,7 @@ impl Default for Breaker {
         Self {
             failures: 0,
             open_until_ns: 0,
-            trying: false,
+            trying_until_ns: 0,
             pauses: Backoff::new(FIRST_PAUSE, LONGEST_PAUSE),
             trips: 0,
         }
@@ -56,19 +60,20 @@ impl Breaker {
     pub const fn state(&self, now_ns: u64) -> BreakerState {
         if self.open_until_ns == 0 {
             BreakerState::Closed
-        } else if now_ns < self.open_until_ns || self.trying {
+        } else if now_ns < self.open_until_ns || now_ns < self.trying_until_ns {
             BreakerState::Open
         } else {
             BreakerState::HalfOpen
         }
     }
 
-    /// Whether a try may begin; if it is the one that decides, no other may until its result.
+    /// Whether a try may begin; if it is the one that decides, no other may until its result, or
+    /// until it must be lost.
     pub const fn admit(&mut self, now_ns: u64) -> bool {
         match self.state(now_ns) {
             BreakerState::Closed => true,
             BreakerState::HalfOpen => {
-                self.trying = true;
+                self.trying_until_ns = now_ns.saturating_add(LONGEST_TRY.as_nanos() as u64);
                 true
             }
             BreakerState::Open => false,
@@ -89,14 +94,16 @@ impl Breaker {
     pub const fn succeeded(&mut self) {
         self.failures = 0;
         self.open_until_ns = 0;
-        self.trying = false;
+        self.trying_until_ns = 0;
         self.pauses.reset();
     }
 
-    /// A try failed.
+    /// A try failed. One that began before the circuit opened, and fails while it is open, tells
+    /// nothing new and makes the pause no longer.
     pub fn failed(&mut self, now_ns: u64, random: u32) {
         self.failures = self.failures.saturating_add(1);
-        if self.failures >= FAILURES || self.trying {
+        let is_open = now_ns < self.open_until_ns;
+        if self.trying_until_ns > 0 || (self.failures >= FAILURES && !is_open) {
             let pause = LEAST_PAUSE + self.pauses.next(random);
             self.open(now_ns, pause);
         }
@@ -109,11 +116,11 @@ impl Breaker {
 
     fn open(&mut self, now_ns: u64, pause: Duration) {
         let until_ns = now_ns.saturating_add(u64::try_from(pause.as_nanos()).unwrap_or(u64::MAX));
-        if self.open_until_ns == 0 || self.trying {
+        if self.open_until_ns == 0 || self.trying_until_ns > 0 {
             self.trips += 1;
         }
         self.open_until_ns = self.open_until_ns.max(until_ns);
-        self.trying = false;
+        self.trying_until_ns = 0;
     }
 }
 
@@ -143,6 +150,38 @@ mod tests {
         breaker.succeeded();
         assert!(breaker.admit(opens) && breaker.state(0) == BreakerState::Closed);
         assert_eq!(breaker.trips(), 2);
+    }
+
+    #[test]
+    fn a_try_whose_result_nobody_tells_does_not_keep_it_open_for_ever() {
+        let mut breaker = Breaker::default();
+        for _ in 0..FAILURES {
+            breaker.failed(S, 0);
+        }
+        let opens = breaker.opens_at_ns();
+        assert!(breaker.admit(opens));
+        assert!(!breaker.admit(opens + 59 * S), "the try may still be under way");
+        assert!(breaker.admit(opens + 60 * S), "it is lost");
+        assert!(!breaker.admit(opens + 60 * S), "one at a time");
+        breaker.succeeded();
+        assert_eq!(breaker.state(opens + 60 * S), BreakerState::Closed);
+    }
+
+    #[test]
+    fn failures_of_tries_that_began_before_it_opened_make_the_pause_no_longer() {
+        let mut breaker = Breaker::default();
+        for _ in 0..FAILURES + 20 {
+            breaker.failed(S, u32::MAX);
+        }
+        assert_eq!(breaker.opens_at_ns(), 7 * S);
+        assert_eq!(breaker.trips(), 1);
+        assert!(breaker.admit(7 * S));
+        breaker.failed(7 * S, u32::MAX);
+        assert_eq!(
+            breaker.opens_at_ns(),
+            18 * S,
+            "the second pause, not the twentieth"
+        );
     }
 
     #[test]

@@ -10,7 +10,7 @@
 //! |---|---|---|
 //! | silence: no frame of any kind, though asked for one | [`SILENCE_NS`] | the connection is closed, its quotes are withdrawn |
 //! | confirmation: the venue confirms no subscription and sends no quote | [`CONFIRM_NS`] | the connection is closed |
-//! | news: frames come (heartbeats, old data), but no quote that says anything new | [`Session::mute_after_ns`] | a look at the venue's REST: if it has moved on or fails, the connection is closed and its quotes are withdrawn; if it vouches for what is known, a successor is opened the next time |
+//! | news: frames come (heartbeats, old data), but no quote that says anything new | [`Session::mute_after_ns`] | a look at the venue's REST: if it has moved on or fails, the connection is closed and its quotes are withdrawn; if it vouches for what is known, a successor is opened the next time, and takes over if it has news |
 //! | age: the venue cuts connections of a known age | the dialect's `max_life` | a successor is opened before the venue does |
 //!
 //! The watch on each instrument apart is kept by the engine's record of when a market was last
@@ -19,6 +19,7 @@
 use std::collections::{HashMap, VecDeque};
 use std::time::Duration;
 
+use crate::market::quote::Quote;
 use crate::market::symbol::MarketId;
 use crate::market::venue::dialect::{Dialect, SequenceScope};
 use crate::market::venue::{Ack, Event};
@@ -34,10 +35,15 @@ pub const CONFIRM_NS: u64 = 10 * SECOND_NS;
 pub const MUTE_NS: u64 = 6 * SECOND_NS;
 /// How long the look at REST may take.
 pub const PROBE_NS: u64 = 2 * SECOND_NS;
+/// How long a connection may take to bring what REST knows already.
+pub const CATCH_UP_NS: u64 = SECOND_NS;
 /// How long a session that has told of its successor goes on without it.
 pub const SUCCESSION_NS: u64 = 30 * SECOND_NS;
 /// Least time between two subscriptions of one instrument on one connection.
 pub const RESUBSCRIBE_NS: u64 = 300 * SECOND_NS;
+/// Messages that wait to be sent beyond which a challenge is left unanswered: a venue that asks
+/// faster than it lets itself be answered must not fill the memory.
+const MAX_OUTBOX: usize = 4_096;
 /// A quiet venue's connection, vouched for by REST again and again, is renewed no more often
 /// than this many times slower.
 const MAX_QUIET_FACTOR: u64 = 32;
@@ -50,6 +56,7 @@ const _: () = {
         "a ping is sent and can be answered before the silence ends"
     );
     assert!(2 * MUTE_NS + PROBE_NS <= 15 * SECOND_NS);
+    assert!(CATCH_UP_NS <= PROBE_NS);
 };
 
 /// The venues' words for "connect again, this connection is about to end".
@@ -169,8 +176,11 @@ pub struct Session {
     doubted_ns: Option<u64>,
     vouched: bool,
     quiet_factor: u64,
-    renewing_ns: Option<u64>,
+    /// Since when a successor is awaited, and why.
+    renewing: Option<(u64, RenewReason)>,
     last_heard: Option<MarketId>,
+    /// What was said of that market.
+    said: Option<Quote>,
     sequence: Option<u64>,
     close: Option<CloseReason>,
 }
@@ -211,8 +221,9 @@ impl Session {
             doubted_ns: None,
             vouched: false,
             quiet_factor: quiet_factor.clamp(1, MAX_QUIET_FACTOR),
-            renewing_ns: None,
+            renewing: None,
             last_heard: None,
+            said: None,
             sequence: None,
             close: None,
         };
@@ -248,6 +259,13 @@ impl Session {
 
     /// Ends the subscriptions of these instruments.
     pub fn drop_instruments(&mut self, gone: impl Fn(&Instrument) -> bool) {
+        self.unsubscribe(gone);
+        if self.carried.is_empty() {
+            self.end(CloseReason::NotNeeded);
+        }
+    }
+
+    fn unsubscribe(&mut self, gone: impl Fn(&Instrument) -> bool) {
         let names: Vec<Box<str>> = self
             .carried
             .iter()
@@ -263,9 +281,6 @@ impl Session {
         self.queue(messages);
         self.carried.retain(|c| !gone(&c.instrument));
         self.index();
-        if self.carried.is_empty() {
-            self.close.get_or_insert(CloseReason::NotNeeded);
-        }
     }
 
     /// Carries just these instruments from now on. What it carries already stays as it is, but
@@ -276,7 +291,7 @@ impl Session {
             self.end(CloseReason::NotNeeded);
             return;
         }
-        self.drop_instruments(|carried| find(&carried.name).is_none());
+        self.unsubscribe(|carried| find(&carried.name).is_none());
         for carried in &mut self.carried {
             if let Some(found) = find(&carried.instrument.name) {
                 carried.instrument.clone_from(found);
@@ -284,6 +299,7 @@ impl Session {
         }
         self.index();
         self.last_heard = None;
+        self.said = None;
         self.carry(wanted.to_vec(), now_ns);
     }
 
@@ -332,6 +348,11 @@ impl Session {
         self.had_news
     }
 
+    /// Whether it brings news and nothing speaks against it.
+    pub const fn is_trusted(&self) -> bool {
+        self.had_news && self.doubted_ns.is_none() && self.close.is_none()
+    }
+
     /// Whether it works, as far as is known: it brings news, or the venue's REST says that there is none.
     pub const fn is_well(&self) -> bool {
         (self.had_news || self.vouched) && !self.is_doubted()
@@ -371,6 +392,19 @@ impl Session {
         }
     }
 
+    /// What the quote was that [`Session::on_news`] told of.
+    pub fn remember(&mut self, quote: &Quote) {
+        if self.last_heard == Some(quote.market) {
+            self.said = Some(*quote);
+        }
+    }
+
+    /// The last quote of the instrument that a [`Due::Probe`] asks about, if any came on this
+    /// connection.
+    pub const fn said(&self) -> Option<&Quote> {
+        self.said.as_ref()
+    }
+
     /// A quote of this market was turned away because it, or a newer one, is known already.
     ///
     /// While one connection succeeds another both bring the same, and the one that is behind would
@@ -400,7 +434,9 @@ impl Session {
                 // The venue names none: it answers messages in their order.
                 None => self.confirm_all(),
             },
-            Event::Challenge { text } => self.outbox.push_front((self.dialect.answer)(text)),
+            Event::Challenge { text } if self.outbox.len() < MAX_OUTBOX => {
+                self.outbox.push_front((self.dialect.answer)(text));
+            }
             Event::Error(error) => {
                 if let Some(name) = error.instrument {
                     self.set_standing(name, Standing::Refused);
@@ -448,12 +484,12 @@ impl Session {
             // News came meanwhile.
             return;
         }
+        self.vouched = vouches;
         if vouches {
-            self.vouched = true;
             self.news_ns = now_ns;
         } else {
-            self.vouched = false;
-            self.close = Some(CloseReason::Mute);
+            // REST may be a moment ahead of a stream that is well: what it knows must come soon.
+            self.doubted_ns = Some(now_ns.saturating_add(CATCH_UP_NS).saturating_sub(PROBE_NS));
         }
     }
 
@@ -489,17 +525,25 @@ impl Session {
         if let Some(due) = self.watch_news(now_ns) {
             return Some(due);
         }
-        if let Some(since_ns) = self.renewing_ns {
-            if now_ns >= since_ns.saturating_add(SUCCESSION_NS) {
-                return Some(self.closing(CloseReason::Expired));
+        match self.renewing {
+            Some((since_ns, reason)) if now_ns >= since_ns.saturating_add(SUCCESSION_NS) => {
+                if reason != RenewReason::Quiet {
+                    return Some(self.closing(CloseReason::Expired));
+                }
+                // A fresh connection has no news either: the market is quiet, and this one is as
+                // good as any.
+                self.renewing = None;
+                self.quiet_factor = (self.quiet_factor * 2).min(MAX_QUIET_FACTOR);
             }
-        } else if now_ns >= self.ends_ns {
-            self.renewing_ns = Some(now_ns);
+            _ => {}
+        }
+        if now_ns >= self.ends_ns && !self.is_about_to_end() {
             let reason = if self.ends_ns == 0 {
                 RenewReason::VenueAsked
             } else {
                 RenewReason::Age
             };
+            self.renewing = Some((now_ns, reason));
             return Some(Due::Renew(reason));
         }
         if now_ns >= self.ping_due_ns() {
@@ -520,11 +564,21 @@ impl Session {
         if !self.outbox.is_empty() {
             due = due.min(self.send_from_ns);
         }
-        due = due.min(match self.renewing_ns {
-            Some(since) => since.saturating_add(SUCCESSION_NS),
-            None => self.ends_ns,
-        });
+        if let Some((since_ns, _)) = self.renewing {
+            due = due.min(since_ns.saturating_add(SUCCESSION_NS));
+        }
+        if !self.is_about_to_end() {
+            due = due.min(self.ends_ns);
+        }
         due.min(self.news_due_ns())
+    }
+
+    /// Whether a successor is awaited because the connection will not last.
+    const fn is_about_to_end(&self) -> bool {
+        matches!(
+            self.renewing,
+            Some((_, RenewReason::Age | RenewReason::VenueAsked))
+        )
     }
 
     fn index(&mut self) {
@@ -542,11 +596,11 @@ impl Session {
             return None;
         }
         if self.doubted_ns.is_some() {
-            // REST did not answer in time.
+            // REST did not answer in time, or knew what did not come.
             return Some(self.closing(CloseReason::Mute));
         }
-        if self.vouched && self.renewing_ns.is_none() {
-            self.renewing_ns = Some(now_ns);
+        if self.vouched && self.renewing.is_none() {
+            self.renewing = Some((now_ns, RenewReason::Quiet));
             return Some(Due::Renew(RenewReason::Quiet));
         }
         let market = self

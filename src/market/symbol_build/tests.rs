@@ -94,10 +94,13 @@ fn a_venue_spelling_means_one_market_and_old_and_new_spellings_the_same() {
         at("bitstamp", "btcusd").map(|id| table.symbol(table.market(id).symbol).name.to_string()),
         Some("BTC-USD".into())
     );
-    let venues: usize = VenueId::all()
-        .filter(|v| table.markets().any(|(_, m)| m.venue == *v))
-        .count();
-    assert_eq!(venues, VenueId::all().count(), "every venue has markets");
+    for venue in VenueId::all().filter(|venue| venue.spec().dialect.is_some()) {
+        let mut markets = table.markets();
+        assert!(
+            markets.any(|(_, market)| market.venue == venue),
+            "{venue} has markets"
+        );
+    }
     // The first spelling is what the venue's stream is asked for.
     for (venue, spelling) in [
         ("coinbase", "BTC-USD"),

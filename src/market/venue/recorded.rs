@@ -14,12 +14,12 @@ pub(super) const fn recorded(name: &'static str, title: &'static str) -> VenueSp
         name,
         title,
         plain_heartbeats: &[],
-        parse,
+        parse: no_frames,
         rest: None,
         dialect: None,
     }
 }
 
-fn parse(_: Json<'_>, _: &mut Sink<'_>) -> Result<(), Invalid> {
+fn no_frames(_: Json<'_>, _: &mut Sink<'_>) -> Result<(), Invalid> {
     Err(Invalid::frame(Reason::UnknownShape))
 }

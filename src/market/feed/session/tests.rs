@@ -193,7 +193,8 @@ fn a_mute_connection_is_doubted_and_closed_when_rest_knows_better_or_is_silent()
                 }
             }
         }
-        let at = if answers { 8 * S } else { 10 * S };
+        // A second to bring what REST knows, or the whole time that REST has.
+        let at = if answers { 92 * S / 10 } else { 10 * S };
         assert_eq!(end, Some((at, CloseReason::Mute)), "{answers}");
     }
 }
@@ -266,14 +267,20 @@ fn a_successor_that_brings_what_is_known_already_has_news_when_it_moves_on() {
 fn a_venue_that_is_asked_for_much_has_time_until_the_last_was_asked_for() {
     let many = (0..100).map(|i| instrument(&format!("I{i}"), i)).collect();
     let mut session = Session::new(&DIALECT, None, many, T0, 0, 1);
-    let probed = (0..200).map(|at| T0 + at * S / 10).find(|now_ns| {
-        session.on_heard(*now_ns);
+    let mut probed = None;
+    for at in 0..200 {
+        let now_ns = T0 + at * S / 10;
+        session.on_heard(now_ns);
         session.on_event(&ack("I0"));
-        let due: Vec<_> = std::iter::from_fn(|| session.poll(*now_ns)).take(10).collect();
-        due.iter().any(|due| matches!(due, Due::Probe(_)))
-    });
+        while let Some(due) = session.poll(now_ns) {
+            if matches!(due, Due::Probe(_)) {
+                probed = probed.or(Some(now_ns - T0));
+                session.on_probe(true, now_ns);
+            }
+        }
+    }
     // The hundredth is asked for after 1 s and 99 pauses.
-    assert_eq!(probed, Some(T0 + 109 * S / 10 + MUTE_NS));
+    assert_eq!(probed, Some(109 * S / 10 + MUTE_NS));
 }
 
 #[test]
@@ -359,6 +366,55 @@ fn a_venue_that_announces_its_end_is_succeeded_at_once() {
     let mut session = settled();
     session.on_event(&Event::Status { text: "online" });
     assert_eq!(session.poll(T0 + 2 * S), None);
+}
+
+#[test]
+fn a_quiet_connection_whose_successor_has_no_news_either_goes_on() {
+    let mut session = Session::new(&DIALECT, None, vec![instrument("A", 0)], T0, 0, 1);
+    session.on_event(&ack("A"));
+    let mut renewed = Vec::new();
+    for step in 0..30_000 {
+        let now_ns = T0 + step * S / 10;
+        session.on_heard(now_ns);
+        while let Some(due) = session.poll(now_ns) {
+            match due {
+                Due::Probe(_) => session.on_probe(true, now_ns),
+                Due::Renew(reason) => renewed.push((reason, (now_ns - T0) / S)),
+                Due::Close(reason) => panic!("{reason:?} after {} s", (now_ns - T0) / S),
+                _ => {}
+            }
+        }
+    }
+    assert!(renewed.iter().all(|(reason, _)| *reason == RenewReason::Quiet));
+    assert!(renewed.len() >= 10, "{renewed:?}");
+    let apart = |i: usize| renewed[i + 1].1 - renewed[i].1;
+    assert!(apart(renewed.len() - 2) >= 150, "ever more seldom: {renewed:?}");
+    // The age at which the venue cuts it off is minded all the same.
+    let now_ns = T0 + 3_600 * S;
+    session.on_heard(now_ns);
+    session.on_news(MarketId(0), now_ns);
+    let due: Vec<_> = std::iter::from_fn(|| session.poll(now_ns)).take(4).collect();
+    assert!(due.contains(&Due::Renew(RenewReason::Age)), "{due:?}");
+}
+
+#[test]
+fn a_connection_can_go_over_to_other_instruments_altogether() {
+    let mut session = settled();
+    session.follow(&[instrument("C", 0), instrument("D", 1)], T0 + 3 * S);
+    assert_eq!(session.poll(T0 + 3 * S), Some(Due::Send("unsub 3 A,B".into())));
+    assert_eq!(session.poll(T0 + 4 * S), Some(Due::Send("sub 4 C".into())));
+    assert!(session.carries(MarketId(0)) && session.instruments().len() == 2);
+    session.follow(&[], T0 + 5 * S);
+    assert_eq!(session.poll(T0 + 5 * S), Some(Due::Close(CloseReason::NotNeeded)));
+}
+
+#[test]
+fn a_flood_of_challenges_is_not_kept() {
+    let mut session = session();
+    for _ in 0..2 * MAX_OUTBOX {
+        session.on_event(&Event::Challenge { text: "17" });
+    }
+    assert_eq!(session.outbox.len(), MAX_OUTBOX);
 }
 
 #[test]

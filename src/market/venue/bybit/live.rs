@@ -15,7 +15,8 @@ use super::super::json::Json;
 use super::super::{Book, Event, Invalid, Reason, Sink, VenueError, VenueQuote};
 use super::{old, read_ticker, taker_side};
 
-/// Spot takes ten topics in one message, but refuses all of them for one that it does not know.
+/// Topics in one message. Spot takes ten, but refuses all of them for one symbol that it does not
+/// know ("Invalid symbol :[orderbook.1.X]").
 const TOPICS_PER_MESSAGE: usize = 1;
 
 pub(in super::super) static DIALECT: Dialect = Dialect {
@@ -220,13 +221,14 @@ mod tests {
     #[test]
     fn the_messages_are_those_of_the_documentation() {
         let mut out = Vec::new();
-        (DIALECT.subscribe)(&["A0", "A1"], 7, &mut out);
+        (DIALECT.subscribe)(&["BTCUSDT", "ETHUSDT"], 7, &mut out);
         (DIALECT.unsubscribe)(&["BTCUSDT"], 9, &mut out);
         assert_eq!(
             out,
             [
-                r#"{"args":["orderbook.1.A0"],"op":"subscribe","req_id":"7"}"#,
-                r#"{"args":["orderbook.1.A1"],"op":"subscribe","req_id":"8"}"#,
+                // Each alone: one unknown symbol has all of its message refused.
+                r#"{"args":["orderbook.1.BTCUSDT"],"op":"subscribe","req_id":"7"}"#,
+                r#"{"args":["orderbook.1.ETHUSDT"],"op":"subscribe","req_id":"8"}"#,
                 r#"{"args":["orderbook.1.BTCUSDT"],"op":"unsubscribe","req_id":"9"}"#,
             ]
         );

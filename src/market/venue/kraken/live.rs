@@ -20,8 +20,9 @@ pub(in super::super) static DIALECT: Dialect = Dialect {
     stream_url: "wss://ws.kraken.com/v2",
     rest_url: "https://api.kraken.com",
     instruments_per_connection: 100,
-    // 150 attempts in ten minutes and address; backoff keeps the average far below.
-    connect_gap: Duration::from_secs(1),
+    // 150 attempts in ten minutes and address, which backoff alone does not keep: two connections
+    // that fail at once are tried every five seconds each.
+    connect_gap: Duration::from_secs(4),
     settle: Duration::ZERO,
     message_gap: Duration::from_millis(200),
     // "Once per second or less" is what the venue asks of public calls.

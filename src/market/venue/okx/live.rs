@@ -22,7 +22,8 @@ pub(in super::super) static DIALECT: Dialect = Dialect {
     connect_gap: Duration::from_millis(500),
     settle: Duration::ZERO,
     message_gap: Duration::from_secs(3),
-    rest_gap: Duration::from_millis(120),
+    // Those that run ahead of the pace included.
+    rest_gap: Duration::from_millis(200),
     ping_every: Some(Duration::from_secs(20)),
     max_life: None,
     confirms: true,
