@@ -15,7 +15,7 @@ use crate::watch::Watch;
 /// How a fault shows itself.
 #[derive(Clone, Copy)]
 enum Sign {
-    /// A connection ends for this reason.
+    /// A connection ends for this reason (`a or b`: one of them, whichever is found out first).
     Ended(&'static str),
     /// Quotes are turned away for this reason.
     Rejected(&'static str),
@@ -126,7 +126,10 @@ impl Sign {
     /// How often it was seen.
     fn of(self, site: &Site, venue: &str) -> u64 {
         match self {
-            Self::Ended(reason) => site.ended(venue, reason),
+            Self::Ended(reasons) => reasons
+                .split(" or ")
+                .map(|reason| site.ended(venue, reason))
+                .sum(),
             Self::Rejected(reason) => site.rejected(venue, reason),
             Self::Invalid => site.of_venue("invalid_total", venue),
             Self::Refused => {
@@ -183,22 +186,23 @@ fn silent_streams_are_noticed_taken_out_of_the_price_and_healed() {
 
 #[test]
 fn a_half_open_connection_is_replaced_by_one_that_works() {
-    // New connections are well, and REST tells that the old ones are not.
+    // New connections are well, and REST or the missing heartbeats tell that the old ones are
+    // not.
     put_up_with(&[
         Case {
             venue: "coinbase",
             faults: &[Fault::HalfOpen],
-            signs: &[Sign::Ended("mute")],
+            signs: &[Sign::Ended("mute or silent")],
         },
         Case {
             venue: "kucoin",
             faults: &[Fault::HalfOpen],
-            signs: &[Sign::Ended("mute")],
+            signs: &[Sign::Ended("mute or silent")],
         },
         Case {
             venue: "cryptocom",
             faults: &[Fault::HalfOpen],
-            signs: &[Sign::Ended("mute")],
+            signs: &[Sign::Ended("mute or silent")],
         },
     ]);
 }
