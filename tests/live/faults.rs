@@ -15,7 +15,7 @@ use crate::watch::Watch;
 /// How a fault shows itself.
 #[derive(Clone, Copy)]
 enum Sign {
-    /// A connection ends for this reason, or one of these with a bar between them.
+    /// A connection ends for this reason (`a or b`: one of them, whichever is found out first).
     Ended(&'static str),
     /// Quotes are turned away for this reason.
     Rejected(&'static str),
@@ -126,7 +126,10 @@ impl Sign {
     /// How often it was seen.
     fn of(self, site: &Site, venue: &str) -> u64 {
         match self {
-            Self::Ended(reasons) => reasons.split('|').map(|reason| site.ended(venue, reason)).sum(),
+            Self::Ended(reasons) => reasons
+                .split(" or ")
+                .map(|reason| site.ended(venue, reason))
+                .sum(),
             Self::Rejected(reason) => site.rejected(venue, reason),
             Self::Invalid => site.of_venue("invalid_total", venue),
             Self::Refused => {
@@ -183,24 +186,23 @@ fn silent_streams_are_noticed_taken_out_of_the_price_and_healed() {
 
 #[test]
 fn a_half_open_connection_is_replaced_by_one_that_works() {
-    // New connections are well, and REST tells that the old ones are not; where its price happens
-    // to be the last one that came, a successor tells.
-    const GONE: &str = "mute|silent|replaced";
+    // New connections are well, and REST or the missing heartbeats tell that the old ones are
+    // not; where REST's price happens to be the last one that came, a successor tells.
     put_up_with(&[
         Case {
             venue: "coinbase",
             faults: &[Fault::HalfOpen],
-            signs: &[Sign::Ended(GONE)],
+            signs: &[Sign::Ended("mute or silent or replaced")],
         },
         Case {
             venue: "kucoin",
             faults: &[Fault::HalfOpen],
-            signs: &[Sign::Ended(GONE)],
+            signs: &[Sign::Ended("mute or silent or replaced")],
         },
         Case {
             venue: "cryptocom",
             faults: &[Fault::HalfOpen],
-            signs: &[Sign::Ended(GONE)],
+            signs: &[Sign::Ended("mute or silent or replaced")],
         },
     ]);
 }
