@@ -39,6 +39,9 @@ fn a_cold_price_is_fetched_while_its_request_waits() {
     assert_eq!((got.status, &json["status"]), (200, &"LIVE".into()));
     assert_eq!(json["cached"], false, "it was not at hand");
     assert_eq!(json["flag_names"], serde_json::json!(["fetched"]));
+    let again = client.ask(get(COLD)).json();
+    assert_eq!(again["flag_names"], serde_json::json!(["fetched"]));
+    assert_eq!(again["cached"], true, "now it is at hand");
     let warm = client.ask(get("/price?asset=btc")).json();
     assert_eq!((&warm["status"], &warm["cached"]), (&"LIVE".into(), &true.into()));
     let misses = &site.counters[0].misses;
@@ -46,7 +49,7 @@ fn a_cold_price_is_fetched_while_its_request_waits() {
         (misses.waited.get(), misses.fresh.get(), misses.waiting.get()),
         (1, 1, 0)
     );
-    assert_eq!(billed(site), 2);
+    assert_eq!(billed(site), 3);
 }
 
 #[test]

@@ -77,7 +77,7 @@ impl PriceFlags {
     pub const NONE: Self = Self(0);
     /// From the shared cache.
     pub const SHARED_CACHE: Self = Self(1);
-    /// Fetched because this request missed.
+    /// Fetched because a request missed it, not streamed.
     pub const FETCHED: Self = Self(1 << 1);
     /// At least one venue's quote was converted through another quote currency.
     pub const DERIVED: Self = Self(1 << 2);

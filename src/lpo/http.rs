@@ -33,6 +33,7 @@ pub use self::waiting::{Misses, Waiting};
 use crate::tables::keys::{KeyEntry, KeyTable};
 use crate::tables::limiter::{Allowance, Exceeded};
 use crate::tables::meter::{Meter, Protocol};
+use crate::tables::misses::Awaited;
 use crate::tables::prices::PriceTable;
 
 /// What one HTTP worker answers from.
@@ -188,18 +189,23 @@ impl<'a> Answerer<'a> {
         }
     }
 
-    /// Answers a granted question with the prices of now, and charges for it.
+    /// Answers a granted question, which waited for `awaited`, with the prices of now, and charges
+    /// for it.
     fn give(
         &mut self,
         key: &KeyEntry,
         arrived_ns: u64,
         allowance: Allowance,
         question: &Question<'_>,
+        awaited: &[Awaited],
     ) -> Answer {
         let now_ns = (self.clock)();
         let mut quotes: Vec<Quoted<'_>> = Vec::with_capacity(question.assets.len());
         for asset in &question.assets {
-            let quoted = Quoted::look_up(asset, self.prices, question.max_age_ms, now_ns);
+            let mut quoted = Quoted::look_up(asset, self.prices, question.max_age_ms, now_ns);
+            quoted.awaited = quoted
+                .symbol
+                .is_some_and(|(symbol, _)| awaited.iter().any(|awaited| awaited.ticket.symbol() == symbol));
             if !quotes.iter().any(|other| other.is_same_asset(&quoted)) {
                 quotes.push(quoted);
             }

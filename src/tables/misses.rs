@@ -37,6 +37,13 @@ pub struct Ticket {
     generation: u32,
 }
 
+impl Ticket {
+    /// What is fetched.
+    pub const fn symbol(self) -> SymbolIndex {
+        self.symbol
+    }
+}
+
 /// What the board says to somebody who wants a symbol.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Want {

@@ -20,6 +20,8 @@ pub(super) struct Quoted<'a> {
     pub(super) entry: PriceEntry,
     /// Age on this machine's clock, nanoseconds.
     pub(super) age_ns: u64,
+    /// The request waited for it to be fetched.
+    pub(super) awaited: bool,
 }
 
 impl<'a> Quoted<'a> {
@@ -41,6 +43,7 @@ impl<'a> Quoted<'a> {
             symbol,
             entry: record.map_or(unknown, |record: PriceRecord| record.entry_at(now_ns, max_age_ms)),
             age_ns: record.map_or(0, |record| record.age_ns(now_ns)),
+            awaited: false,
         }
     }
 
@@ -108,9 +111,8 @@ impl<'a> Quoted<'a> {
             json.key("publish_time_ns").null().key("timestamp").null();
         }
         json.key("source").string(source);
-        // A price that was fetched because somebody missed it says so; every other one was in
-        // memory before it was asked for.
-        let fetched = PriceFlags(entry.flags).contains(PriceFlags::FETCHED);
+        // In memory before it was asked for, or fetched while this request waited.
+        let fetched = self.awaited && PriceFlags(entry.flags).contains(PriceFlags::FETCHED);
         json.key("cached").boolean(has_value && !fetched);
         json.key("cache_age_seconds");
         if has_value {

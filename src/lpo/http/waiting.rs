@@ -64,7 +64,7 @@ impl Answerer<'_> {
         };
         let awaited = self.await_missed(&question, now_ns);
         if awaited.is_empty() {
-            return Ok(self.give(key, arrived_ns, allowance, &question));
+            return Ok(self.give(key, arrived_ns, allowance, &question, &[]));
         }
         Err(Box::new(Waiting {
             key_id: key.key_id,
@@ -96,7 +96,13 @@ impl Answerer<'_> {
         let now_ns = (self.clock)();
         // The key may have been revoked meanwhile.
         match self.keys.find(waiting.key_id).filter(|key| key.is_usable(now_ns)) {
-            Some(key) => self.give(key, waiting.arrived_ns, waiting.allowance, &waiting.question),
+            Some(key) => self.give(
+                key,
+                waiting.arrived_ns,
+                waiting.allowance,
+                &waiting.question,
+                &waiting.awaited,
+            ),
             None => self.strange(waiting.arrived_ns, Problem::RefusedKey, REFUSED),
         }
     }

@@ -56,7 +56,7 @@ where
         id,
         socket,
         protocol: (state.kind.open)(&opening),
-        opened: clock::monotonic(),
+        opened: opening.at,
         pace: VecDeque::new(),
         old: HashMap::new(),
         epoch: 0,

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeSet;
 use std::fmt::Write as _;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use serde_json::Value;
 
@@ -89,10 +89,12 @@ pub(crate) struct VenueKind {
 }
 
 /// The request for an upgrade.
-#[derive(Debug, Clone, Default)]
+#[derive(Debug, Clone)]
 pub(crate) struct Opening {
     pub path: String,
     pub query: Vec<(String, String)>,
+    /// When it was accepted, before the client could know.
+    pub at: Instant,
 }
 
 /// What the venue allows, where it says so.

@@ -15,6 +15,7 @@ use tokio_rustls::TlsAcceptor;
 use tokio_tungstenite::WebSocketStream;
 use tokio_tungstenite::tungstenite::handshake::derive_accept_key;
 use tokio_tungstenite::tungstenite::protocol::Role as Side;
+use trinity_beast::clock;
 
 use super::fault::Fault;
 use super::protocol::Opening;
@@ -124,6 +125,7 @@ fn upgrade(request: Request<Incoming>, state: &Arc<State>) -> Response<Full<Byte
     let opening = Opening {
         path: request.uri().path().to_owned(),
         query: rest::query(request.uri().query().unwrap_or_default()),
+        at: clock::monotonic(),
     };
     let wanted = state.kind.stream_path.trim_end_matches('/');
     if opening.path.trim_end_matches('/') != wanted {
