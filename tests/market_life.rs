@@ -203,6 +203,7 @@ fn a_withdrawn_quote_is_out_at_once_and_the_next_one_is_back_at_once() {
     let id = market.market("kraken", "XBT/USD");
     assert!(market.engine.withdraw(id));
     assert!(!market.engine.withdraw(id), "it is out already");
+    assert!(market.engine.is_withdrawn(id));
     let price = market.price_at(1, "BTC-USD");
     assert_eq!((price.status, price.venues_used), (PriceStatus::Live, 2));
     let part = market.explain_venue("BTC-USD", "kraken");
@@ -215,6 +216,7 @@ fn a_withdrawn_quote_is_out_at_once_and_the_next_one_is_back_at_once() {
     market
         .last(3, "kraken", "XBT/USD", "20001")
         .expect("it speaks again");
+    assert!(!market.engine.is_withdrawn(id));
     let price = market.price_at(3, "BTC-USD");
     assert_eq!((price.status, price.venues_used), (PriceStatus::Live, 2));
     assert_eq!(market.explain_venue("BTC-USD", "kraken").probation_left, 0);

@@ -149,6 +149,13 @@ impl MarketEngine {
         withdrawn
     }
 
+    /// Whether the market's quote was taken out of the vote and no other has come since.
+    pub fn is_withdrawn(&self, market: MarketId) -> bool {
+        self.markets
+            .get(market.0 as usize)
+            .is_some_and(|state| state.withdrawn)
+    }
+
     /// When the market last said something new (its last taken quote), Unix ns on the clock of
     /// the quotes; None before the first.
     pub fn last_heard_ns(&self, market: MarketId) -> Option<u64> {

@@ -136,7 +136,7 @@ impl Sign {
                 let labels = [("venue", venue), ("kind", "error")];
                 site.metric("trinity_venue_events_total", &labels)
             }
-            Self::Withdrawn => u64::from(site.part("BTC-USD", venue)["reason"] == "withdrawn"),
+            Self::Withdrawn => site.of_venue("quotes_withdrawn_total", venue),
             Self::Warned => u64::from(site.ready().1.contains_key(&format!("venue-{venue}"))),
         }
     }

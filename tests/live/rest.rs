@@ -5,8 +5,8 @@ use std::time::Duration;
 
 use trinity_beast::clock;
 
-use crate::sim::Fault;
-use crate::site::{FEW, Plan, Site, cost, eventually, ok};
+use crate::sim::{Fault, Garbage};
+use crate::site::{FEW, Plan, Site, cost, eventually, ok, quote_all};
 use crate::watch::Watch;
 
 /// What a venue that is too busy asks for, seconds.
@@ -52,6 +52,34 @@ fn a_venue_that_refuses_connections_is_left_alone_and_votes_by_its_rest() {
     let seen = watch.was_live_within(price, price, 0.001);
     assert_eq!(usize::from(seen.fewest), site.sims.len(), "{seen:?}");
     site.assert_no_violations();
+}
+
+#[test]
+fn what_was_withdrawn_with_its_connection_is_asked_for_by_rest_at_once() {
+    let site = Site::of_ten();
+    let kraken = site.sim("kraken");
+    let withdrawn = site.of_venue("quotes_withdrawn_total", "kraken");
+    // Nothing that makes sense comes any more, and no connection will follow this one.
+    kraken.fault(Fault::Garbage(Garbage::NotJson));
+    for sim in &site.sims {
+        quote_all(sim, &FEW, 1.001);
+    }
+    let ((), took) = eventually("its quotes are not believed any more", || {
+        ok(site.of_venue("quotes_withdrawn_total", "kraken") > withdrawn)
+            .ok_or(site.part("BTC-USD", "kraken"))
+    });
+    kraken.fault(Fault::RefuseConnect);
+    kraken.fault(Fault::Drop { close_frame: false });
+    eprintln!("withdrawn after {took:?}");
+    let old = cost("BTC", "USD").expect("priced");
+    let ((), took) = eventually("REST speaks for it", || {
+        let part = site.part("BTC-USD", "kraken");
+        let price = part["price"].as_str().and_then(|price| price.parse::<f64>().ok());
+        ok(part["used"] == true && price.is_some_and(|price| price > old * 1.000_9)).ok_or(part)
+    });
+    eprintln!("REST spoke for it after another {took:?}");
+    assert_eq!(site.up("kraken"), 0, "by no connection");
+    assert_eq!(site.ready().0, 200);
 }
 
 #[test]

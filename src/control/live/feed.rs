@@ -513,14 +513,20 @@ impl Feed {
         }
     }
 
-    /// The instrument whose silence has used up most of its symbol's max age, if more than half.
+    /// The instrument whose silence has used up most of its symbol's max age, if more than half;
+    /// those first whose quotes were withdrawn with their connection.
     fn most_overdue(&self, now_ns: u64) -> Option<(Rc<Slot>, Instrument)> {
         let desk = self.desk.borrow();
         let polled = self.polled.borrow();
         let mut worst: Option<(u64, Rc<Slot>, Instrument)> = None;
         for slot in &*self.slots.borrow() {
             for instrument in &*slot.wanted.borrow() {
-                let heard_ns = desk.engine().last_heard_ns(instrument.market).unwrap_or(0);
+                let engine = desk.engine();
+                // What is not believed any more counts as never heard.
+                let heard_ns = engine
+                    .last_heard_ns(instrument.market)
+                    .filter(|_| !engine.is_withdrawn(instrument.market))
+                    .unwrap_or(0);
                 let Polled { asked_ns, in_vain } =
                     polled.get(&instrument.market).copied().unwrap_or_default();
                 // Part of the max age that has passed, in thousandths.
