@@ -50,6 +50,22 @@ struct Polled {
     in_vain: bool,
 }
 
+impl Polled {
+    /// Whether a market is to be asked for: the part of its symbol's max age, in thousandths, that
+    /// has passed since it was last heard or asked for, if its silence has used up half of the max
+    /// age and so has the time since it was asked for.
+    fn overdue(self, heard_ns: Option<u64>, max_age_ns: u64, now_ns: u64) -> Option<u64> {
+        let part = |since_ns: u64| now_ns.saturating_sub(since_ns).saturating_mul(1_000) / max_age_ns.max(1);
+        let heard_ns = heard_ns.unwrap_or(0);
+        let may_ask = if self.in_vain {
+            now_ns.saturating_sub(self.asked_ns) >= UNKNOWN_NS
+        } else {
+            part(self.asked_ns) >= 500
+        };
+        (part(heard_ns) >= 500 && may_ask).then(|| part(heard_ns.max(self.asked_ns)))
+    }
+}
+
 /// Instruments that share a connection.
 pub(super) struct Slot {
     /// What it should carry now.
@@ -513,38 +529,23 @@ impl Feed {
         }
     }
 
-    /// The instrument whose silence has used up most of its symbol's max age, if more than half;
-    /// those first whose quotes were withdrawn with their connection.
+    /// The instrument that most needs to be asked for.
     fn most_overdue(&self, now_ns: u64) -> Option<(Rc<Slot>, Instrument)> {
         let desk = self.desk.borrow();
+        let engine = desk.engine();
         let polled = self.polled.borrow();
         let mut worst: Option<(u64, Rc<Slot>, Instrument)> = None;
         for slot in &*self.slots.borrow() {
             for instrument in &*slot.wanted.borrow() {
-                let engine = desk.engine();
                 // What is not believed any more counts as never heard.
                 let heard_ns = engine
                     .last_heard_ns(instrument.market)
-                    .filter(|_| !engine.is_withdrawn(instrument.market))
-                    .unwrap_or(0);
-                let Polled { asked_ns, in_vain } =
-                    polled.get(&instrument.market).copied().unwrap_or_default();
-                // Part of the max age that has passed, in thousandths.
-                let part = |since_ns: u64| {
-                    now_ns.saturating_sub(since_ns).saturating_mul(1_000) / instrument.max_age_ns.max(1)
-                };
-                let may_ask = if in_vain {
-                    now_ns.saturating_sub(asked_ns) >= UNKNOWN_NS
-                } else {
-                    part(asked_ns) >= 500
-                };
-                let due = part(heard_ns) >= 500 && may_ask;
-                if due
-                    && worst
-                        .as_ref()
-                        .is_none_or(|(most, ..)| part(heard_ns.max(asked_ns)) > *most)
+                    .filter(|_| !engine.is_withdrawn(instrument.market));
+                let polled = polled.get(&instrument.market).copied().unwrap_or_default();
+                if let Some(part) = polled.overdue(heard_ns, instrument.max_age_ns, now_ns)
+                    && worst.as_ref().is_none_or(|(most, ..)| part > *most)
                 {
-                    worst = Some((part(heard_ns.max(asked_ns)), Rc::clone(slot), instrument.clone()));
+                    worst = Some((part, Rc::clone(slot), instrument.clone()));
                 }
             }
         }
@@ -572,5 +573,50 @@ impl Feed {
 
     pub(super) fn now_ns(&self) -> u64 {
         self.desk.borrow_mut().now_ns()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const SECOND: u64 = 1_000_000_000;
+    const NOW: u64 = 1_795_000_000 * SECOND;
+    const MAX_AGE: u64 = 60 * SECOND;
+
+    /// Asked for so many seconds ago.
+    fn polled(ago_s: u64, in_vain: bool) -> Polled {
+        Polled {
+            asked_ns: NOW - ago_s * SECOND,
+            in_vain,
+        }
+    }
+
+    #[test]
+    fn a_silent_market_is_asked_for_at_half_its_max_age_and_again_after_another_half() {
+        let heard = |ago_s: u64| Some(NOW - ago_s * SECOND);
+        let never = Polled::default();
+        assert_eq!(never.overdue(heard(29), MAX_AGE, NOW), None);
+        assert_eq!(never.overdue(heard(30), MAX_AGE, NOW), Some(500));
+        assert_eq!(polled(29, false).overdue(heard(90), MAX_AGE, NOW), None);
+        assert_eq!(polled(30, false).overdue(heard(90), MAX_AGE, NOW), Some(500));
+    }
+
+    #[test]
+    fn what_was_never_heard_or_is_not_believed_is_asked_for_at_once_and_then_no_faster() {
+        let part = Polled::default().overdue(None, MAX_AGE, NOW);
+        assert!(
+            part.is_some_and(|part| part > 1_000_000),
+            "before all others: {part:?}"
+        );
+        assert_eq!(polled(29, false).overdue(None, MAX_AGE, NOW), None);
+        assert_eq!(polled(45, false).overdue(None, MAX_AGE, NOW), Some(750));
+    }
+
+    #[test]
+    fn what_rest_does_not_know_is_left_alone_for_longer() {
+        let rest_s = UNKNOWN_NS / SECOND;
+        assert_eq!(polled(rest_s - 1, true).overdue(None, MAX_AGE, NOW), None);
+        assert!(polled(rest_s, true).overdue(None, MAX_AGE, NOW).is_some());
     }
 }

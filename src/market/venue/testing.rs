@@ -58,6 +58,22 @@ pub(super) fn refused(venue: &str, frame: &str, reason: Reason, field: Option<&s
     });
 }
 
+/// Asserts that a frame is refused wherever it is cut, and when a byte of `text` in it is no text.
+pub(super) fn damage_is_refused(venue: &str, frame: &str, text: &str) {
+    let venue = VenueId::from_name(venue).expect("the test names a venue");
+    let mut parser = Parser::new();
+    for end in 0..frame.len() {
+        let cut = &frame.as_bytes()[..end];
+        let result = parser.parse(venue, cut, &mut |event| panic!("{end}: {event:?}"));
+        assert_eq!(result, Err(Invalid::frame(Reason::NotJson)), "{end}");
+    }
+    let at = frame.find(text).expect("it is there");
+    let mut damaged = frame.as_bytes().to_vec();
+    damaged[at] = 0xff;
+    let result = parser.parse(venue, &damaged, &mut |event| panic!("{event:?}"));
+    assert_eq!(result, Err(Invalid::frame(Reason::NotUtf8)));
+}
+
 /// A number that the test writes as text.
 #[expect(
     clippy::unnecessary_wraps,

@@ -205,17 +205,14 @@ fn trade<'f>(element: Json<'f>, symbol: &'f str) -> Result<Event<'f>, Invalid> {
 
 #[cfg(test)]
 mod tests {
-    use super::super::super::testing::{dec, rest_events};
+    use super::super::super::testing::{dec, rest, rest_events};
     use super::super::super::{Side, VenueTrade};
     use super::*;
 
     const VENUE: &str = "bybit";
 
     fn one(body: &str, expected: Event<'_>) {
-        let count = rest_events(VENUE, body, Some("BTCUSDT"), |_, event| {
-            assert_eq!(event, expected, "{body}");
-        });
-        assert_eq!(count, Ok(1), "{body}");
+        rest(VENUE, body, Some("BTCUSDT"), &[expected]);
     }
 
     #[test]

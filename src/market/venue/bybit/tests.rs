@@ -1,9 +1,10 @@
 use proptest::prelude::*;
 
+use super::super::VenueTrade;
 use super::super::testing::{
-    SAME_PRICES, WRONG_COUNTS, WRONG_PRICES, any_message, dec, events, gives_no_false_price, is, refused,
+    SAME_PRICES, WRONG_COUNTS, WRONG_PRICES, any_message, damage_is_refused, dec, events,
+    gives_no_false_price, is, refused,
 };
-use super::super::{Parser, VenueId, VenueTrade};
 use super::*;
 
 const VENUE: &str = "bybit";
@@ -405,17 +406,7 @@ fn other_topics_are_ignored_by_their_kind() {
 
 #[test]
 fn every_cut_frame_and_every_byte_that_is_no_text_is_refused() {
-    let venue = VenueId::from_name(VENUE).expect("a venue of the table");
-    let mut parser = Parser::new();
-    for end in 0..LEVEL1.len() {
-        let result = parser.parse(venue, &LEVEL1.as_bytes()[..end], &mut |event| panic!("{event:?}"));
-        assert_eq!(result, Err(Invalid::frame(Reason::NotJson)), "{end}");
-    }
-    let mut frame = LEVEL1.as_bytes().to_vec();
-    let at = LEVEL1.find("BTC").expect("it is there");
-    frame[at] = 0xff;
-    let result = parser.parse(venue, &frame, &mut |event| panic!("{event:?}"));
-    assert_eq!(result, Err(Invalid::frame(Reason::NotUtf8)));
+    damage_is_refused(VENUE, LEVEL1, "BTC");
 }
 
 const NAMES: &[&str] = &[

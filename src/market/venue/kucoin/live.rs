@@ -215,17 +215,14 @@ impl<'f> Answer<'f> {
 
 #[cfg(test)]
 mod tests {
-    use super::super::super::testing::{dec, rest_events};
+    use super::super::super::testing::{dec, rest, rest_events};
     use super::super::super::{Parser, Side, VenueId, VenueTrade};
     use super::*;
 
     const VENUE: &str = "kucoin";
 
     fn one(body: &str, expected: Event<'_>) {
-        let count = rest_events(VENUE, body, Some("BTC-USDT"), |_, event| {
-            assert_eq!(event, expected, "{body}");
-        });
-        assert_eq!(count, Ok(1), "{body}");
+        rest(VENUE, body, Some("BTC-USDT"), &[expected]);
     }
 
     #[test]

@@ -1,9 +1,10 @@
 use proptest::prelude::*;
 
+use super::super::VenueTrade;
 use super::super::testing::{
-    SAME_PRICES, WRONG_COUNTS, WRONG_PRICES, any_message, dec, events, gives_no_false_price, is, refused,
+    SAME_PRICES, WRONG_COUNTS, WRONG_PRICES, any_message, damage_is_refused, dec, events,
+    gives_no_false_price, is, refused,
 };
-use super::super::{Parser, VenueId, VenueTrade};
 use super::*;
 
 const VENUE: &str = "okx";
@@ -395,17 +396,7 @@ fn a_push_without_its_data_is_invalid_and_a_stranger_is_of_unknown_shape() {
 
 #[test]
 fn every_cut_frame_and_every_byte_that_is_no_text_is_refused() {
-    let venue = VenueId::from_name(VENUE).expect("a venue of the table");
-    let mut parser = Parser::new();
-    for end in 0..TICKER.len() {
-        let result = parser.parse(venue, &TICKER.as_bytes()[..end], &mut |event| panic!("{event:?}"));
-        assert_eq!(result, Err(Invalid::frame(Reason::NotJson)), "{end}");
-    }
-    let mut frame = TICKER.as_bytes().to_vec();
-    let at = TICKER.find("BTC").expect("it is there");
-    frame[at] = 0xff;
-    let result = parser.parse(venue, &frame, &mut |event| panic!("{event:?}"));
-    assert_eq!(result, Err(Invalid::frame(Reason::NotUtf8)));
+    damage_is_refused(VENUE, TICKER, "BTC");
 }
 
 const NAMES: &[&str] = &[
