@@ -1,6 +1,7 @@
 //! Load generator and side-by-side measurements for Trinity Beast.
 
 mod answer;
+mod budget;
 mod burst;
 mod compare;
 mod cpu_time;
@@ -36,6 +37,8 @@ enum Command {
     Compare(compare::Args),
     /// The answer path alone, without sockets.
     Answer(answer::Args),
+    /// Instructions of the answer path, counted under callgrind and held against the record.
+    Budget(budget::Args),
     Parse(parse::ParseArgs),
     Feed(feed::FeedArgs),
     /// What the oracle says of a symbol in a recording, moment by moment.
@@ -52,6 +55,7 @@ fn main() -> ExitCode {
     let outcome = match Cli::parse().command {
         Command::Compare(args) => compare::run(&args),
         Command::Answer(args) => answer::run(&args),
+        Command::Budget(args) => budget::run(&args),
         Command::Parse(args) => parse::run(&args).map(|()| true),
         Command::Feed(args) => feed::run(&args),
         Command::Minutes(args) => story::minutes::run(&args).map(|()| true),

@@ -130,6 +130,7 @@ impl Target {
         let granted = Granted {
             receive_bytes: socket.recv_buffer_size()?,
             send_bytes: socket.send_buffer_size()?,
+            joins: false,
         };
         let (tell, told) = mpsc::channel();
         let thread = thread::Builder::new().name("echo".into()).spawn(move || {
@@ -179,6 +180,7 @@ impl Target {
             counters: Arc::clone(&counters),
             shared: Arc::clone(&shared),
             seed: population::random(),
+            spin: Duration::ZERO,
         };
         // The shard only warns when it cannot be pinned; a measurement must not go on then.
         let (tell, told) = mpsc::channel();

@@ -9,7 +9,7 @@ use super::Ops;
 use super::exposition::{Exposition, seconds};
 use super::venues;
 use crate::shard::web::{CutReason, WebCounters};
-use crate::tables::counters::{Counter, MissCounters, ShardCounters};
+use crate::tables::counters::{Counter, MissCounters, ShardCounters, Shed};
 use crate::tables::prices::PriceRecord;
 
 /// One counter of many.
@@ -98,7 +98,7 @@ fn shards(out: &mut Exposition, ops: &Ops, now_ns: u64) {
             family.sample(&[("shard", &index)], granted.get());
         }
     }
-    let plain: [(&'static str, &str, Pick<ShardCounters>); 10] = [
+    let plain: [(&'static str, &str, Pick<ShardCounters>); 11] = [
         (
             "trinity_shard_batches_total",
             "Turns that received something.",
@@ -143,6 +143,11 @@ fn shards(out: &mut Exposition, ops: &Ops, now_ns: u64) {
             |c| &c.suppressed,
         ),
         ("trinity_shard_entries_total", "Prices given.", |c| &c.entries),
+        (
+            "trinity_shard_datagrams_joined_total",
+            "Datagrams that came joined with others of their sender.",
+            |c| &c.joined,
+        ),
     ];
     for (name, help, pick) in plain {
         let mut family = out.counter(name, help);
@@ -162,6 +167,24 @@ fn shards(out: &mut Exposition, ops: &Ops, now_ns: u64) {
         for reason in Refusal::ALL {
             let count = shard.counters.refused[reason as usize].get();
             family.sample(&[("shard", &index), ("reason", &reason.name())], count);
+        }
+    }
+    let mut family = out.gauge(
+        "trinity_shard_pressure",
+        "How far a shard is behind: 0 it keeps up, 1 it sheds PINGs and unproven senders, 2 keys over their \
+         rate, 3 keys with a limit, 4 half of the others.",
+    );
+    for (index, shard) in ops.shards.iter().enumerate() {
+        family.sample(&[("shard", &index)], shard.counters.pressure.get());
+    }
+    let mut family = out.counter(
+        "trinity_shard_shed_total",
+        "Requests shed because the shard could not keep up, by rule.",
+    );
+    for (index, shard) in ops.shards.iter().enumerate() {
+        for what in Shed::ALL {
+            let count = shard.counters.shed[what as usize].get();
+            family.sample(&[("shard", &index), ("class", &what.name())], count);
         }
     }
     let mut family = out.counter("trinity_shard_replies_total", "Replies, by code.");
