@@ -10,6 +10,7 @@ use crate::facts::{
 use Reading::{Known, Unknown};
 
 pub(crate) const NEEDS: Needs = Needs {
+    max_shards: 256,
     buffer_bytes: 8 << 20,
     listen_backlog: 4_096,
     connections_per_worker: 4_096,

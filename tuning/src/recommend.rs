@@ -36,7 +36,7 @@ pub fn settings(facts: &Facts, plan: &Plan) -> Settings {
     let mut why = Vec::new();
     let shards = match facts.shards_with_a_cpu() {
         Ok(available) => {
-            let shards = plan.shards.min(available);
+            let shards = plan.shards.min(available).min(plan.needs.max_shards);
             why.push(format!(
                 "{shards} of {available} possible shards: each has a CPU to itself"
             ));

@@ -35,7 +35,12 @@ fn shards(facts: &Facts, plan: &Plan) -> Check {
         Some(quota) => format!("{affinity}, quota {:.2}", quota.cpus()),
         None => affinity,
     };
+    let most = plan.needs.max_shards;
     let (found, verdict) = match facts.shards_with_a_cpu() {
+        _ if plan.shards > most => (
+            format!("{found}; a node runs {most} shards at most"),
+            Verdict::Unfit,
+        ),
         Ok(available) if plan.shards > available => (found, Verdict::Unfit),
         Ok(_) => (found, Verdict::Ok),
         Err(why) => (not_told(why), Verdict::Note),

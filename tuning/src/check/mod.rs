@@ -41,6 +41,8 @@ pub enum Driver {
 /// What a node needs. It knows itself; this crate does not.
 #[derive(Clone, Copy, Debug)]
 pub struct Needs {
+    /// Most shards that a node runs.
+    pub max_shards: usize,
     /// Buffer that each shard's socket asks for, bytes each way.
     pub buffer_bytes: u64,
     /// Backlog that each HTTP listener asks for.
