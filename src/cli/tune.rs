@@ -89,19 +89,12 @@ pub fn run(args: &TuneArgs, out: &mut dyn Write) -> u8 {
 
 fn look(args: &TuneArgs, out: &mut dyn Write) -> anyhow::Result<u8> {
     let plan = plan(args.shards.map(|shards| shards as usize), args.driver)?;
-    let facts = read::facts(
-        &Source::this_machine(),
-        &Tries {
-            buffer_bytes: SOCKET_BUFFER_BYTES,
-            ports: vec![
-                ("udp", args.udp_port_lpo),
-                ("tcp", args.tcp_port_lpo),
-                ("tcp", args.tcp_port_ops),
-            ],
-            fill: true,
-        },
-        trials(),
-    );
+    let ports = vec![
+        ("udp", args.udp_port_lpo),
+        ("tcp", args.tcp_port_lpo),
+        ("tcp", args.tcp_port_ops),
+    ];
+    let facts = facts(ports, true);
     let report = check::run(&facts, &plan);
     let recommended = recommend::settings(&facts, &plan);
     if args.json {
@@ -146,12 +139,7 @@ pub(super) fn log_at_start(config: &Config) {
             return;
         }
     };
-    let tries = Tries {
-        buffer_bytes: SOCKET_BUFFER_BYTES,
-        ports: Vec::new(),
-        fill: false,
-    };
-    let facts = read::facts(&Source::this_machine(), &tries, trials());
+    let facts = facts(Vec::new(), false);
     for check in check::run(&facts, &plan).at_least(Verdict::Warn) {
         tracing::warn!(
             check = check.name,
@@ -187,6 +175,16 @@ fn plan(shards: Option<usize>, driver: DriverChoice) -> anyhow::Result<Plan> {
             memlock_bytes: io_uring::MEMLOCK_BYTES,
         },
     })
+}
+
+/// This machine's facts; `fill` is to try how much a receive buffer holds.
+fn facts(ports: Vec<(&'static str, u16)>, fill: bool) -> Facts {
+    let tries = Tries {
+        buffer_bytes: SOCKET_BUFFER_BYTES,
+        ports,
+        fill,
+    };
+    read::facts(&Source::this_machine(), &tries, trials())
 }
 
 /// What only a node's own sockets and rings can tell.

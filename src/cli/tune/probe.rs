@@ -12,6 +12,7 @@ use anyhow::{Context, anyhow};
 use clap::Args;
 use serde::Serialize;
 use tokio::signal::unix::{SignalKind, signal};
+use trinity_tuning::facts::Facts;
 use trinity_tuning::probe::echo::{self, Echo, Echoed};
 use trinity_tuning::probe::ladder::{self, Climb, Ended, Ladder, MAX_RATE, MAX_SECONDS};
 use trinity_tuning::probe::wire::{DEFAULT_BYTES, HEAD_BYTES, MAX_BYTES};
@@ -62,6 +63,8 @@ struct Measured<'a> {
     loopback: bool,
     /// What it did, if so.
     echo: Option<Echoed>,
+    /// This end.
+    machine: &'a Facts,
 }
 
 /// What an echo did, for scripts.
@@ -88,8 +91,11 @@ pub(super) fn run(args: &ProbeArgs, json: bool, out: &mut dyn Write) -> anyhow::
                 .with_context(|| format!("cannot find {peer}: it is HOST:PORT"))?
                 .next()
                 .with_context(|| format!("{peer} has no address"))?;
-            let ladder = measure(args, address, json, out)?;
-            tell(&ladder, None, json, out)
+            let facts = super::facts(Vec::new(), false);
+            // A CPU for the sender, one for the receiver.
+            let spins = has_cpus(&facts, 2);
+            let ladder = measure(args, address, spins, json, out)?;
+            tell(&ladder, None, &facts, json, out)
         }
         (None, None) => on_loopback(args, json, out),
     }
@@ -99,24 +105,37 @@ fn on_loopback(args: &ProbeArgs, json: bool, out: &mut dyn Write) -> anyhow::Res
     // Its rate is not to be what is measured.
     let echo = Echo::bind((Ipv4Addr::LOCALHOST, 0).into(), MAX_RATE).context("cannot listen on loopback")?;
     let address = echo.address()?;
+    let facts = super::facts(Vec::new(), false);
+    let spins = has_cpus(&facts, 3);
     let stop = AtomicBool::new(false);
     let (ladder, did) = thread::scope(|scope| {
         let thread = scope.spawn(|| echo.run(&stop, Duration::from_secs(2 * MAX_SECONDS)));
-        let ladder = measure(args, address, json, out);
+        let ladder = measure(args, address, spins, json, out);
         stop.store(true, Ordering::Relaxed);
         (ladder, thread.join())
     });
     let did = did.map_err(|_| anyhow!("the echo panicked; please report it"))??;
-    tell(&ladder?, Some(did), json, out)
+    tell(&ladder?, Some(did), &facts, json, out)
 }
 
-fn measure(args: &ProbeArgs, peer: SocketAddr, json: bool, out: &mut dyn Write) -> anyhow::Result<Ladder> {
+fn has_cpus(facts: &Facts, wanted: usize) -> bool {
+    facts.shards_with_a_cpu().is_ok_and(|cpus| cpus >= wanted)
+}
+
+fn measure(
+    args: &ProbeArgs,
+    peer: SocketAddr,
+    spins: bool,
+    json: bool,
+    out: &mut dyn Write,
+) -> anyhow::Result<Ladder> {
     let climb = Climb {
         peer,
         time: Duration::from_secs(args.seconds.unwrap_or(PROBE_SECONDS)),
         max_rate: args.max_rate.unwrap_or(PROBE_RATE),
         bytes: args.bytes.map_or(DEFAULT_BYTES, usize::from),
         max_loss: MAX_LOSS,
+        spins,
     };
     let mut closed = Ok(());
     if !json {
@@ -176,7 +195,13 @@ fn bar(us: f64) -> String {
     "#".repeat(marks.min(16))
 }
 
-fn tell(ladder: &Ladder, echo: Option<Echoed>, json: bool, out: &mut dyn Write) -> anyhow::Result<()> {
+fn tell(
+    ladder: &Ladder,
+    echo: Option<Echoed>,
+    machine: &Facts,
+    json: bool,
+    out: &mut dyn Write,
+) -> anyhow::Result<()> {
     if json {
         write_json(
             out,
@@ -184,6 +209,7 @@ fn tell(ladder: &Ladder, echo: Option<Echoed>, json: bool, out: &mut dyn Write) 
                 ladder,
                 loopback: echo.is_some(),
                 echo,
+                machine,
             },
         )?;
         return Ok(());

@@ -111,9 +111,10 @@ fn a_driver_asked_for_by_name_that_cannot_run_is_unfit() {
 fn too_few_descriptors_to_start_are_unfit() {
     let mut facts = c7i_large();
     for (soft, wanted) in [
-        (Some(100), Verdict::Unfit),
-        (Some(1_024), Verdict::Warn),
-        (Some(8_320), Verdict::Ok),
+        (Some(79), Verdict::Unfit),
+        (Some(80), Verdict::Warn),
+        (Some(8_527), Verdict::Warn),
+        (Some(8_528), Verdict::Ok),
         (None, Verdict::Ok),
     ] {
         facts.limits.open_files = Reading::Known(Limit { soft, hard: None });

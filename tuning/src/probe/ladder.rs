@@ -50,6 +50,9 @@ pub struct Climb {
     pub bytes: usize,
     /// Part lost above which there is no use in climbing further.
     pub max_loss: f64,
+    /// Whether the sender may keep a CPU busy to be on time. On the only CPU, or on the last of a
+    /// quota, it would take it from the receiver and measure itself.
+    pub spins: bool,
 }
 
 /// What was measured.
@@ -59,6 +62,8 @@ pub struct Ladder {
     pub peer: SocketAddr,
     /// Length of a datagram, bytes.
     pub bytes: usize,
+    /// Whether the sender kept a CPU busy to be on time.
+    pub spins: bool,
     /// In ascending order of their rates.
     pub rungs: Vec<Rung>,
     /// Why it ended.
@@ -141,6 +146,7 @@ pub fn climb(climb: &Climb, root: &Path, mut on_rung: impl FnMut(&Rung)) -> Resu
     let mut ladder = Ladder {
         peer: climb.peer,
         bytes: climb.bytes,
+        spins: climb.spins,
         rungs: Vec::with_capacity(rates.len()),
         ended: Ended::Top,
         best_rate: None,
@@ -152,6 +158,7 @@ pub fn climb(climb: &Climb, root: &Path, mut on_rung: impl FnMut(&Rung)) -> Resu
             rate,
             count: ((f64::from(rate) * sends_for.as_secs_f64()) as u64).clamp(1, MAX_COUNT),
             bytes: climb.bytes,
+            spins: climb.spins,
             longest: sends_for * 3 / 2 + WARM_UP,
             last_wait,
         };
@@ -222,6 +229,7 @@ struct Part {
     rate: u32,
     count: u64,
     bytes: usize,
+    spins: bool,
     /// When sending ends, however little was sent.
     longest: Duration,
     last_wait: Duration,
@@ -242,7 +250,7 @@ struct Departed {
 
 impl Part {
     fn measure(&self, socket: &UdpSocket) -> io::Result<Rung> {
-        let pace = Pace::new(clock::monotonic() + WARM_UP, self.rate);
+        let pace = Pace::new(clock::monotonic() + WARM_UP, self.rate, self.spins);
         let done = Done(AtomicU64::new(SENDING));
         socket.set_read_timeout(Some(LOOK))?;
         let (sent, came) = thread::scope(|scope| {

@@ -13,11 +13,13 @@ const SPIN: Duration = Duration::from_micros(80);
 pub(super) struct Pace {
     start: Instant,
     rate: u32,
+    /// Whether a CPU may be kept busy to be on time.
+    spins: bool,
 }
 
 impl Pace {
-    pub(super) const fn new(start: Instant, rate: u32) -> Self {
-        Self { start, rate }
+    pub(super) const fn new(start: Instant, rate: u32, spins: bool) -> Self {
+        Self { start, rate, spins }
     }
 
     /// When a datagram is due.
@@ -27,7 +29,8 @@ impl Pace {
     }
 
     /// Waits until a datagram is due; tells how late it is. A sender that fell behind does not wait:
-    /// the schedule stays.
+    /// the schedule stays. One that does not spin is woken late, and sends what is due by then in
+    /// a row.
     pub(super) fn wait(&self, sequence: u64) -> Duration {
         let due = self.due(sequence);
         loop {
@@ -36,6 +39,7 @@ impl Pace {
                 return now - due;
             };
             match left.checked_sub(SPIN) {
+                _ if !self.spins => thread::sleep(left),
                 Some(rest) if !rest.is_zero() => thread::sleep(rest),
                 _ => std::hint::spin_loop(),
             }

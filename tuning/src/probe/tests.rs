@@ -30,6 +30,7 @@ fn on_loopback(peer: SocketAddr) -> Climb {
         max_rate: 2_000,
         bytes: DEFAULT_BYTES,
         max_loss: 1.0,
+        spins: false,
     }
 }
 
