@@ -59,15 +59,10 @@ fn shards(facts: &Facts, plan: &Plan) -> Check {
 
 fn quota(facts: &Facts, plan: &Plan) -> Check {
     let quota = &facts.cgroup.quota;
-    let (verdict, wanted) = match quota.known() {
-        None => (Verdict::Note, "none, or whole CPUs".to_owned()),
-        Some(None) => (Verdict::Ok, "none, or whole CPUs".to_owned()),
-        Some(Some(quota)) => {
-            let whole = quota.quota_us.is_multiple_of(quota.period_us.max(1));
-            let room = quota.cpus() >= plan.shards as f64;
-            let verdict = if whole && room { Verdict::Ok } else { Verdict::Warn };
-            (verdict, format!("{} whole CPUs", plan.shards))
-        }
+    let verdict = match quota.known() {
+        None => Verdict::Note,
+        Some(Some(quota)) if quota.cpus() < plan.shards as f64 => Verdict::Warn,
+        Some(_) => Verdict::Ok,
     };
     Check {
         name: "cpu-quota",
@@ -80,7 +75,7 @@ fn quota(facts: &Facts, plan: &Plan) -> Check {
                 quota.period_us
             ),
         }),
-        wanted,
+        wanted: format!("none, or a CPU for each of {} shards", plan.shards),
         verdict,
         why: "a quota counts the time of all threads together: once it is spent every shard stands still until the \
               period (100 ms) ends, and what arrives meanwhile is late or lost. With less than a CPU per shard \

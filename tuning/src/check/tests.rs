@@ -1,5 +1,5 @@
 use super::*;
-use crate::facts::{Limit, Port, Reading, Throttling};
+use crate::facts::{Limit, Port, Quota, Reading, Throttling};
 use crate::machines::{absent, c7i_large, fargate, half_a_cpu, laptop, memlock_64_kib, plan, two_of_many};
 
 fn verdict(report: &Report, name: &str) -> Verdict {
@@ -64,6 +64,34 @@ fn more_shards_than_the_quota_or_the_affinity_has_cpus_are_unfit() {
         assert_eq!(report.fit, Some(false));
         assert_eq!(verdict(&report, "shards"), Verdict::Unfit);
     }
+}
+
+#[test]
+fn the_smaller_of_quota_and_affinity_counts() {
+    let quota = |cpus: u64| {
+        let mut facts = two_of_many();
+        facts.cgroup.quota = Reading::Known(Some(Quota {
+            quota_us: cpus * 50_000,
+            period_us: 100_000,
+        }));
+        facts
+    };
+    for (half_cpus, shards) in [(16, 2), (4, 2), (3, 1), (2, 1), (1, 1)] {
+        assert_eq!(
+            quota(half_cpus).shards_with_a_cpu(),
+            Ok(shards),
+            "{half_cpus} halves"
+        );
+    }
+    // One and a half: a shard, and something for everything else.
+    assert_eq!(
+        verdict(&run(&quota(3), &plan(1, Driver::Auto)), "cpu-quota"),
+        Verdict::Ok
+    );
+    assert_eq!(
+        verdict(&run(&quota(3), &plan(2, Driver::Auto)), "cpu-quota"),
+        Verdict::Warn
+    );
 }
 
 #[test]

@@ -10,6 +10,15 @@ use super::wire::{DEFAULT_BYTES, Head, Kind, MAX_BYTES, Token};
 
 const ANY: ([u8; 4], u16) = ([127, 0, 0, 1], 0);
 
+/// Tells an echo to end.
+struct StopOnDrop<'a>(&'a AtomicBool);
+
+impl Drop for StopOnDrop<'_> {
+    fn drop(&mut self) {
+        self.0.store(true, Ordering::Relaxed);
+    }
+}
+
 /// Runs an echo beside some work.
 fn beside_an_echo<T>(rate: u32, work: impl FnOnce(SocketAddr) -> T) -> (T, Echoed) {
     let echo = Echo::bind(ANY.into(), rate).expect("a port");
@@ -17,8 +26,10 @@ fn beside_an_echo<T>(rate: u32, work: impl FnOnce(SocketAddr) -> T) -> (T, Echoe
     let stop = AtomicBool::new(false);
     thread::scope(|scope| {
         let echo = scope.spawn(|| echo.run(&stop, Duration::from_mins(1)));
+        // Also when the work panics, or the scope would wait for the echo.
+        let end = StopOnDrop(&stop);
         let result = work(address);
-        stop.store(true, Ordering::Relaxed);
+        drop(end);
         (result, echo.join().expect("no panic").expect("no error"))
     })
 }

@@ -72,6 +72,24 @@ fn version_2_takes_the_tightest_limit_of_all_groups_above() {
 }
 
 #[test]
+fn of_two_quotas_the_tighter_counts_whichever_is_above() {
+    for (above, below) in [
+        ("150000 100000", "300000 100000"),
+        ("50000 25000", "150000 100000"),
+    ] {
+        let root = root(&[
+            ("proc/self/cgroup", "0::/a/b\n"),
+            ("proc/self/mountinfo", V2_MOUNT),
+            ("sys/fs/cgroup/a/cpu.max", above),
+            ("sys/fs/cgroup/a/b/cpu.max", below),
+        ]);
+        let quota = cgroup::read(root.path()).quota;
+        let quota = quota.known().copied().flatten().expect("a quota");
+        assert_eq!((quota.quota_us, quota.period_us), (150_000, 100_000));
+    }
+}
+
+#[test]
 fn version_2_says_max_for_no_limit() {
     let root = root(&[
         ("proc/self/cgroup", "0::/\n"),
