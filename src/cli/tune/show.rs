@@ -2,7 +2,7 @@
 
 use std::io::{self, IsTerminal, Write};
 
-use trinity_tuning::check::{Check, Driver, Report, Verdict};
+use trinity_tuning::check::{Check, Driver, Report, Verdict, shards};
 use trinity_tuning::facts::{Facts, Place, Reading};
 use trinity_tuning::profiles::Profile;
 use trinity_tuning::recommend::Settings;
@@ -184,8 +184,8 @@ pub(super) fn settings(out: &mut dyn Write, style: &Style, settings: &Settings) 
 
 /// The last line: fit, or not and why.
 pub(super) fn verdict(out: &mut dyn Write, style: &Style, report: &Report) -> io::Result<()> {
-    let (shards, driver) = (report.plan.shards, driver_name(report.plan.driver));
-    let plan = format!("{shards} shards with --driver {driver}");
+    let driver = driver_name(report.plan.driver);
+    let plan = format!("{} with --driver {driver}", shards(report.plan.shards));
     let text = match report.fit {
         Some(true) => format!("this machine is fit for {plan}"),
         None => format!("nobody can say whether this machine is fit for {plan}: its CPUs are not told"),

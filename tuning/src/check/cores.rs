@@ -27,8 +27,15 @@ fn task_size() -> How {
     )
 }
 
+fn each(plan: &Plan) -> String {
+    match plan.shards {
+        1 => "a CPU for the shard".to_owned(),
+        shards => format!("a CPU for each of {shards} shards"),
+    }
+}
+
 fn shards(facts: &Facts, plan: &Plan) -> Check {
-    let wanted = format!("a CPU for each of {} shards", plan.shards);
+    let wanted = each(plan);
     let affinity = shown(&facts.cpu.affinity, |cpus| format!("{} CPUs", cpus.len()));
     let quota = facts.cgroup.quota.known().copied().flatten();
     let found = match quota {
@@ -75,7 +82,7 @@ fn quota(facts: &Facts, plan: &Plan) -> Check {
                 quota.period_us
             ),
         }),
-        wanted: format!("none, or a CPU for each of {} shards", plan.shards),
+        wanted: format!("none, or {}", each(plan)),
         verdict,
         why: "a quota counts the time of all threads together: once it is spent every shard stands still until the \
               period (100 ms) ends, and what arrives meanwhile is late or lost. With less than a CPU per shard \

@@ -204,6 +204,11 @@ fn bytes(count: u64) -> String {
     }
 }
 
+/// `1 shard`, `2 shards`.
+pub fn shards(count: usize) -> String {
+    format!("{count} shard{}", if count == 1 { "" } else { "s" })
+}
+
 fn not_told(why: &str) -> String {
     format!("not told ({why})")
 }

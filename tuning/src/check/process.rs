@@ -1,6 +1,6 @@
 //! What this process may do: io_uring, locked memory, open files, memory.
 
-use super::{Check, Driver, How, Plan, Verdict, bytes, not_told, shown};
+use super::{Check, Driver, How, Plan, Verdict, bytes, not_told, shards, shown};
 use crate::facts::{Facts, Limit, Place, Reading};
 
 /// Descriptors that a node has beside shards and connections: ledger, logs, runtimes. Counted in
@@ -141,7 +141,7 @@ fn memory(facts: &Facts, plan: &Plan) -> Check {
             (Some(count), _) => bytes(count),
             (None, _) => not_told(facts.memory.total_bytes.as_ref().err().unwrap_or_default()),
         },
-        wanted: format!("{} for {} shards", bytes(wanted), plan.shards),
+        wanted: format!("{} for {}", bytes(wanted), shards(plan.shards)),
         verdict: match holds {
             Some(count) if count >= wanted => Verdict::Ok,
             Some(_) => Verdict::Warn,
