@@ -58,7 +58,8 @@ pub struct Shards {
     pub shared: Arc<ShardShared>,
 }
 
-/// How many shards to run, and where.
+/// How many shards to run, and where. More than there are CPUs take turns; `tune` and the checks at
+/// the start say so.
 pub fn plan(asked: Option<usize>) -> anyhow::Result<Vec<Option<usize>>> {
     let allowed = cpus::allowed().context("cannot read this process's CPU affinity")?;
     // The smaller of affinity and CPU quota; below one vCPU it says 1.
@@ -66,13 +67,6 @@ pub fn plan(asked: Option<usize>) -> anyhow::Result<Vec<Option<usize>>> {
         .map_or(1, usize::from)
         .min(allowed.len().max(1));
     let count = asked.unwrap_or(available);
-    if count > available {
-        tracing::warn!(
-            shards = count,
-            available,
-            "more shards than CPUs: they will take turns, and a CPU quota will throttle them"
-        );
-    }
     Ok((0..count)
         .map(|index| allowed.get(index % allowed.len().max(1)).copied())
         .collect())

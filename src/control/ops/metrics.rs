@@ -2,8 +2,11 @@
 //! key in it.
 
 use std::fs;
+use std::path::Path;
 
 use trinity_protocol::{Code, PriceStatus, Refusal};
+use trinity_tuning::facts::Reading;
+use trinity_tuning::read::cgroup;
 
 use super::Ops;
 use super::exposition::{Exposition, seconds};
@@ -59,6 +62,19 @@ fn process(out: &mut Exposition, ops: &Ops) {
             "Memory that the process holds.",
         )
         .sample(&[], bytes);
+    }
+    // Without a CPU quota most systems tell nothing, and then neither does this.
+    if let Reading::Known(throttling) = cgroup::throttling(Path::new("/")) {
+        out.counter(
+            "trinity_cpu_throttled_periods_total",
+            "Periods in which the CPU quota stopped this control group before their end.",
+        )
+        .sample(&[], throttling.throttled_periods);
+        out.counter(
+            "trinity_cpu_throttled_seconds_total",
+            "Time that the CPU quota kept this control group's threads from running.",
+        )
+        .sample(&[], throttling.throttled_us as f64 / 1e6);
     }
     if let Ok(files) = fs::read_dir("/proc/self/fd") {
         out.gauge("trinity_process_open_fds", "File descriptors that are open.")
