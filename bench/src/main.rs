@@ -5,9 +5,11 @@ mod burst;
 mod compare;
 mod cpu_time;
 mod feed;
+mod http;
 mod load;
 mod machine;
 mod parse;
+mod peers;
 mod population;
 mod stats;
 mod story;
@@ -34,6 +36,8 @@ struct Cli {
 enum Command {
     /// This server beside a bare recvmmsg/sendmmsg echo, on the same cores in one run.
     Compare(compare::Args),
+    /// This server's HTTP worker beside nginx with a fixed body.
+    Http(http::Args),
     /// The answer path alone, without sockets.
     Answer(answer::Args),
     Parse(parse::ParseArgs),
@@ -51,6 +55,7 @@ enum Command {
 fn main() -> ExitCode {
     let outcome = match Cli::parse().command {
         Command::Compare(args) => compare::run(&args),
+        Command::Http(args) => http::run(&args),
         Command::Answer(args) => answer::run(&args),
         Command::Parse(args) => parse::run(&args).map(|()| true),
         Command::Feed(args) => feed::run(&args),
