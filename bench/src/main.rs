@@ -38,6 +38,8 @@ enum Command {
     Compare(compare::Args),
     /// This server's HTTP worker beside nginx with a fixed body.
     Http(http::Args),
+    /// Servers of other people on the same cores: valkey-server, memcached, nginx, NSD.
+    Peers(peers::Args),
     /// The answer path alone, without sockets.
     Answer(answer::Args),
     Parse(parse::ParseArgs),
@@ -56,6 +58,7 @@ fn main() -> ExitCode {
     let outcome = match Cli::parse().command {
         Command::Compare(args) => compare::run(&args),
         Command::Http(args) => http::run(&args),
+        Command::Peers(args) => peers::run(&args),
         Command::Answer(args) => answer::run(&args),
         Command::Parse(args) => parse::run(&args).map(|()| true),
         Command::Feed(args) => feed::run(&args),

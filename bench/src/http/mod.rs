@@ -25,7 +25,8 @@ use self::tally::Asset;
 use crate::machine::Machine;
 use crate::peers::process::{ProcessTime, ServingTime};
 use crate::peers::progress::Progress;
-use crate::peers::{Cpus, Peer, nginx, seconds};
+use crate::peers::stream::Window;
+use crate::peers::{self, Cpus, Peer, nginx, seconds};
 use crate::population::Population;
 
 /// Options of `http`.
@@ -124,7 +125,7 @@ pub(crate) fn run(args: &Args) -> anyhow::Result<bool> {
         let mut measured = Vec::new();
         for side in &sides {
             let measurement = stage.measure(*side, &plan)?;
-            progress.step(round, &measurement.line());
+            progress.step(Some(round), &measurement.line());
             measured.push(measurement);
         }
         rounds.push(measured);
@@ -151,6 +152,37 @@ pub(crate) fn run(args: &Args) -> anyhow::Result<bool> {
     Ok(report.is_clean())
 }
 
+/// Asks nginx for a fixed body of the size of this server's answer.
+pub(crate) fn load_nginx(
+    program: &Path,
+    cpus: Cpus,
+    symbols: usize,
+    window: &Window,
+) -> anyhow::Result<peers::Load> {
+    let mut stage = Stage::empty(cpus, symbols, 1)?;
+    let (body, asset) = stage.page()?;
+    let nginx = nginx::start(program, &body, cpus.serving)?;
+    stage.assets = vec![asset];
+    let plan = Plan {
+        connections: window.connections,
+        pipeline: window.depth,
+        rate: None,
+        warm_up: window.warm_up,
+        time: window.time,
+    };
+    let load = stage.load(&stage.questions(Some(nginx.address)), &plan, Some(&nginx.time()?))?;
+    if let [fault, ..] = load.tally.faults().as_slice() {
+        anyhow::bail!("{fault}");
+    }
+    Ok(peers::Load {
+        verified: load.measured,
+        lost: load.tally.lost,
+        wall: load.wall,
+        server: load.server.context("the time of nginx was asked for")?,
+        loader: Some(load.loader.on_cpu.saturating_sub(load.idle)),
+    })
+}
+
 /// What all rounds have in common.
 struct Stage {
     cpus: Cpus,
@@ -173,17 +205,21 @@ struct Running {
 }
 
 impl Stage {
-    fn set(args: &Args, cpus: Cpus) -> anyhow::Result<Self> {
-        let mut stage = Self {
+    fn empty(cpus: Cpus, symbols: usize, keys: usize) -> anyhow::Result<Self> {
+        Ok(Self {
             cpus,
-            population: Population::new(1, args.symbols as usize)?,
+            population: Population::new(1, symbols)?,
             assets: Vec::new(),
-            keys: Keys::draw(args.keys as usize)?,
+            keys: Keys::draw(keys)?,
             running: None,
             static_page: None,
             absent: Vec::new(),
             body_bytes: 0,
-        };
+        })
+    }
+
+    fn set(args: &Args, cpus: Cpus) -> anyhow::Result<Self> {
+        let mut stage = Self::empty(cpus, args.symbols as usize, args.keys as usize)?;
         if let Some(url) = &args.target {
             let file = args.key_file.as_deref().context("a key file is needed")?;
             stage.keys = key_of(file)?;
@@ -204,20 +240,7 @@ impl Stage {
             stage.body_bytes = fetch(&stage.questions(None))?.len();
             return Ok(stage);
         }
-        let named = stage.population.symbols.iter().enumerate();
-        stage.assets = named
-            .map(|(symbol, name)| Asset {
-                name: name.as_str().to_owned(),
-                symbol: Some(symbol),
-            })
-            .collect();
-        // The longest name but one that the table has; any would do.
-        let asset = stage.assets.last().context("there is a symbol")?.clone();
-        let site = Site::start(cpus.serving, &stage.population.symbols, &stage.keys)?;
-        let mut questions = stage.questions(Some(site.address));
-        questions.assets = vec![asset.clone()];
-        let body = fetch(&questions)?;
-        site.stop()?;
+        let (body, asset) = stage.page()?;
         stage.body_bytes = body.len();
         if !args.alone {
             match Peer::Nginx.find() {
@@ -226,6 +249,24 @@ impl Stage {
             }
         }
         Ok(stage)
+    }
+
+    /// Fills in the assets; an answer of this server, and for which asset it is right.
+    fn page(&mut self) -> anyhow::Result<(String, Asset)> {
+        let named = self.population.symbols.iter().enumerate();
+        self.assets = named
+            .map(|(symbol, name)| Asset {
+                name: name.as_str().to_owned(),
+                symbol: Some(symbol),
+            })
+            .collect();
+        let asset = self.assets.last().context("there is a symbol")?.clone();
+        let site = Site::start(self.cpus.serving, &self.population.symbols, &self.keys)?;
+        let mut questions = self.questions(Some(site.address));
+        questions.assets = vec![asset.clone()];
+        let body = fetch(&questions)?;
+        site.stop()?;
+        Ok((body, asset))
     }
 
     fn questions(&self, address: Option<SocketAddr>) -> Questions {
@@ -252,7 +293,7 @@ impl Stage {
                 let nginx = nginx::start(program, body, self.cpus.serving)?;
                 let mut questions = self.questions(Some(nginx.address));
                 questions.assets = vec![asset.clone()];
-                let load = self.load(&questions, plan, Some(&nginx.time))?;
+                let load = self.load(&questions, plan, Some(&nginx.time()?))?;
                 Ok(Measurement::new(side, load, None))
             }
             (_, _, Some(running)) => {

@@ -1,27 +1,14 @@
 use super::*;
 
-fn stage(symbols: u32, keys: usize) -> Stage {
+fn stage(symbols: usize, keys: usize) -> Stage {
     let allowed = cpus::allowed().expect("readable");
-    let population = Population::new(1, symbols as usize).expect("drawn");
-    let named = population.symbols.iter().enumerate();
-    Stage {
-        cpus: Cpus {
-            serving: allowed[0],
-            loading: *allowed.last().expect("at least one"),
-        },
-        assets: named
-            .map(|(symbol, name)| Asset {
-                name: name.as_str().to_owned(),
-                symbol: Some(symbol),
-            })
-            .collect(),
-        population,
-        keys: Keys::draw(keys).expect("drawn"),
-        running: None,
-        static_page: None,
-        absent: Vec::new(),
-        body_bytes: 0,
-    }
+    let cpus = Cpus {
+        serving: allowed[0],
+        loading: *allowed.last().expect("at least one"),
+    };
+    let mut stage = Stage::empty(cpus, symbols, keys).expect("drawn");
+    stage.page().expect("answered");
+    stage
 }
 
 fn plan(pipeline: usize, rate: Option<f64>) -> Plan {
@@ -100,10 +87,8 @@ fn nginx_serves_the_same_body_if_it_is_installed() {
         eprintln!("SKIPPED: {}", Peer::Nginx.absent());
         return;
     };
-    let site = Site::start(stage.cpus.serving, &stage.population.symbols, &stage.keys).expect("started");
-    let questions = stage.questions(Some(site.address));
-    let body = fetch(&questions).expect("answered");
-    stage.static_page = Some((program, body, questions.assets[0].clone()));
+    let (body, asset) = stage.page().expect("answered");
+    stage.static_page = Some((program, body, asset));
     let measured = stage.measure(Side::Nginx, &plan(4, None)).expect("measured");
     assert!(measured.faults().is_empty(), "{measured:?}");
 }

@@ -59,6 +59,11 @@ impl Peer {
     }
 }
 
+/// A program by name.
+pub(crate) fn program(name: &str) -> Option<PathBuf> {
+    program_in(name, &folders())
+}
+
 /// The path, where Debian puts servers, and where `bench/peers` does: `peers/bin` in the target
 /// directory.
 fn folders() -> Vec<PathBuf> {

@@ -33,10 +33,7 @@ const LOG_BYTES: usize = 2_000;
 pub(crate) struct Instance {
     /// Where it listens.
     pub(crate) address: SocketAddr,
-    /// Its processes' time.
-    pub(crate) time: ServingTime,
     // Ended first, then its directory is removed.
-    #[cfg_attr(not(test), expect(dead_code, reason = "held for its end"))]
     process: Group,
     #[cfg_attr(not(test), expect(dead_code, reason = "held for its end"))]
     directory: TempDir,
@@ -67,10 +64,8 @@ impl Instance {
                 Group(spawn(&mut command, cpu, &log).with_context(|| format!("starting {name}"))?);
             match wait_for(&mut process.0, address) {
                 Ok(()) => {
-                    let time = ServingTime::Processes(ProcessTime::of_group(process.0.id())?);
                     return Ok(Self {
                         address,
-                        time,
                         process,
                         directory,
                     });
@@ -85,6 +80,11 @@ impl Instance {
         }
         Err(last.expect("it was tried at least once"))
     }
+
+    /// The time of all processes that it consists of by now.
+    pub(crate) fn time(&self) -> io::Result<ServingTime> {
+        ProcessTime::of_group(self.process.0.id()).map(ServingTime::Processes)
+    }
 }
 
 impl Drop for Group {
@@ -95,6 +95,20 @@ impl Drop for Group {
         // It was killed: this does not take long, and no error is worth telling.
         let _ = self.0.wait();
     }
+}
+
+/// Runs a program to its end on one CPU; gives what it wrote to standard output.
+pub(crate) fn run_pinned(command: &mut Command, cpu: usize) -> anyhow::Result<String> {
+    tie(command, cpu);
+    let output = command.stdin(Stdio::null()).output()?;
+    if !output.status.success() {
+        anyhow::bail!(
+            "{}: {}",
+            output.status,
+            String::from_utf8_lossy(&output.stderr).trim()
+        );
+    }
+    Ok(String::from_utf8(output.stdout)?)
 }
 
 fn spawn(command: &mut Command, cpu: usize, log: &Path) -> io::Result<Child> {
@@ -187,11 +201,12 @@ mod tests {
             .parse()
             .expect("a number");
         assert!(is_alive(leader) && is_alive(child));
-        let ServingTime::Processes(processes) = &instance.time else {
-            panic!("it is a process");
+        let time = instance.time().expect("readable");
+        assert!(time.read().is_ok());
+        let ServingTime::Processes(processes) = time else {
+            panic!("it is no thread");
         };
         assert_eq!(processes.len(), 2, "the time of both counts");
-        assert!(instance.time.read().is_ok());
         let allowed = fs::read_to_string(format!("/proc/{child}/status")).expect("alive");
         assert!(
             allowed.contains(&format!("Cpus_allowed_list:\t{cpu}\n")),

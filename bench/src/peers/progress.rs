@@ -21,14 +21,17 @@ impl Progress {
         Self { bar }
     }
 
-    /// One step is done, with `line` to show for it.
-    pub(crate) fn step(&self, round: u32, line: &str) {
+    /// One step of a round, or of a trial before them, is done, with `line` to show for it.
+    pub(crate) fn step(&self, round: Option<u32>, line: &str) {
         match &self.bar {
             Some(bar) => {
                 bar.set_message(line.to_owned());
                 bar.inc(1);
             }
-            None => eprintln!("round {}: {line}", round + 1),
+            None => match round {
+                Some(round) => eprintln!("round {}: {line}", round + 1),
+                None => eprintln!("trial: {line}"),
+            },
         }
     }
 
