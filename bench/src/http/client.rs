@@ -88,6 +88,7 @@ struct Loader<'a> {
     starts: Vec<Vec<u8>>,
     connections: Vec<Connection>,
     ready: Ready,
+    reader: Reader,
     draw: Draw,
     tally: Tally,
     latency: Histogram<u64>,
@@ -96,7 +97,8 @@ struct Loader<'a> {
 
 struct Connection {
     stream: TcpStream,
-    reader: Reader,
+    /// The beginning of a response whose rest is still to come.
+    aside: Vec<u8>,
     /// The key, and the end of the head.
     end: Vec<u8>,
     outstanding: VecDeque<Asked>,
@@ -177,7 +179,7 @@ impl<'a> Loader<'a> {
                 ready.add(&stream, number)?;
                 Ok(Connection {
                     stream,
-                    reader: Reader::new(),
+                    aside: Vec::new(),
                     end: format!("{}\r\n\r\n", keys[number % keys.len()]).into_bytes(),
                     outstanding: VecDeque::with_capacity(plan.pipeline),
                     unsent: Vec::new(),
@@ -191,6 +193,7 @@ impl<'a> Loader<'a> {
             starts: assets.iter().map(start).collect(),
             connections,
             ready,
+            reader: Reader::new(),
             draw: Draw::new(),
             tally: Tally::default(),
             latency: Histogram::new_with_bounds(100, LONGEST_NS, 3)?,
@@ -263,9 +266,10 @@ impl<'a> Loader<'a> {
         if !connection.unsent.is_empty() && !connection.push()? {
             return self.reopen(number);
         }
+        let connection = &mut self.connections[number];
+        self.reader.resume(&mut connection.aside);
         loop {
-            let connection = &mut self.connections[number];
-            let room = connection.reader.room();
+            let room = self.reader.room();
             let offered = room.len();
             let count = match connection.stream.read(room) {
                 Ok(0) => return self.reopen(number),
@@ -274,10 +278,10 @@ impl<'a> Loader<'a> {
                 Err(error) if error.kind() == ErrorKind::Interrupted => continue,
                 Err(_) => return self.reopen(number),
             };
-            connection.reader.filled(count);
+            self.reader.filled(count);
             let now = clock::monotonic();
             loop {
-                let response = match connection.reader.next() {
+                let response = match self.reader.next() {
                     Ok(Some(response)) => response,
                     Ok(None) => break,
                     Err(why) => {
@@ -307,6 +311,7 @@ impl<'a> Loader<'a> {
                 break;
             }
         }
+        self.reader.put_aside(&mut connection.aside);
         if self.schedule.is_none() {
             self.refill(number)?;
         }
@@ -380,7 +385,7 @@ impl<'a> Loader<'a> {
         self.ready.add(&stream, number)?;
         let connection = &mut self.connections[number];
         connection.stream = stream;
-        connection.reader.clear();
+        connection.aside.clear();
         connection.unsent.clear();
         // The new connection may reach a worker whose copy is a moment behind.
         connection.sequences.fill(0);

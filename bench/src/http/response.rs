@@ -20,7 +20,8 @@ const READ: usize = 16 << 10;
 
 static HEAD_END: LazyLock<Finder<'static>> = LazyLock::new(|| Finder::new(b"\r\n\r\n"));
 
-/// A connection's bytes that are not read yet.
+/// Room for bytes that are not read yet. One serves any number of connections in turn, and stays
+/// in the cache: what is left of a connection's bytes is put aside until its next turn.
 pub(crate) struct Reader {
     buffer: Box<[u8]>,
     start: usize,
@@ -86,15 +87,16 @@ impl Reader {
         self.end = (self.end + count).min(self.buffer.len());
     }
 
-    #[cfg(test)]
-    /// Whether a response has begun but not ended.
-    pub(crate) const fn is_within(&self) -> bool {
-        self.start < self.end
+    /// Goes on with what [`Reader::put_aside`] left of another turn; empty if nothing was.
+    pub(crate) fn resume(&mut self, aside: &mut Vec<u8>) {
+        (self.start, self.end, self.searched, self.head) = (0, aside.len(), 0, None);
+        self.buffer[..aside.len()].copy_from_slice(aside);
+        aside.clear();
     }
 
-    /// Forgets what is there, for a new connection.
-    pub(crate) fn clear(&mut self) {
-        (self.start, self.end, self.searched, self.head) = (0, 0, 0, None);
+    /// Puts the beginning of a response aside whose rest is still to come.
+    pub(crate) fn put_aside(&mut self, aside: &mut Vec<u8>) {
+        aside.extend_from_slice(&self.buffer[self.start..self.end]);
     }
 
     /// The next response, once all of it is there.
@@ -253,10 +255,11 @@ mod tests {
 
     fn read_all(stream: &[u8], cuts: &[usize]) -> Result<Vec<(u16, bool, Vec<u8>)>, Malformed> {
         let mut reader = Reader::new();
-        let mut got = Vec::new();
+        let (mut got, mut aside) = (Vec::new(), Vec::new());
         let mut from = 0;
         for to in cuts.iter().copied().chain([stream.len()]) {
             let mut piece = &stream[from..to];
+            reader.resume(&mut aside);
             while !piece.is_empty() {
                 let room = reader.room();
                 let fits = room.len().min(piece.len());
@@ -267,9 +270,10 @@ mod tests {
                     got.push((response.status, response.closes, response.body.to_vec()));
                 }
             }
+            reader.put_aside(&mut aside);
             from = to;
         }
-        assert!(!reader.is_within(), "the stream ends with a response");
+        assert!(aside.is_empty(), "the stream ends with a response");
         Ok(got)
     }
 
