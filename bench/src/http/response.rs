@@ -336,7 +336,10 @@ mod tests {
     proptest! {
         #[test]
         fn pipelined_responses_are_split_alike_wherever_the_stream_is_cut(
-            bodies in prop::collection::vec((200_u16..204, any::<bool>(), prop::collection::vec(any::<u8>(), 0..300)), 1..20),
+            bodies in prop::collection::vec(
+                (200_u16..204, any::<bool>(), prop::collection::vec(any::<u8>(), 0..300)),
+                1..20,
+            ),
             cuts in prop::collection::vec(any::<prop::sample::Index>(), 0..60),
             every_byte: bool,
         ) {
