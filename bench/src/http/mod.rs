@@ -25,6 +25,7 @@ use self::tally::Asset;
 use crate::machine::Machine;
 use crate::peers::process::{ProcessTime, ServingTime};
 use crate::peers::progress::Progress;
+use crate::peers::ratio::Figures;
 use crate::peers::stream::Window;
 use crate::peers::{self, Cpus, Peer, nginx, seconds};
 use crate::population::Population;
@@ -163,14 +164,8 @@ pub(crate) fn load_nginx(
     let (body, asset) = stage.page()?;
     let nginx = nginx::start(program, &body, cpus.serving)?;
     stage.assets = vec![asset];
-    let plan = Plan {
-        connections: window.connections,
-        pipeline: window.depth,
-        rate: None,
-        warm_up: window.warm_up,
-        time: window.time,
-    };
-    let load = stage.load(&stage.questions(Some(nginx.address)), &plan, Some(&nginx.time()?))?;
+    let questions = stage.questions(Some(nginx.address));
+    let load = stage.load(&questions, &closed_loop(window), Some(&nginx.time()?))?;
     if let [fault, ..] = load.tally.faults().as_slice() {
         anyhow::bail!("{fault}");
     }
@@ -181,6 +176,48 @@ pub(crate) fn load_nginx(
         server: load.server.context("the time of nginx was asked for")?,
         loader: Some(load.loader.on_cpu.saturating_sub(load.idle)),
     })
+}
+
+/// This server and nginx, for whoever compares more than these two: a round at a time.
+#[cfg_attr(not(test), allow(dead_code, reason = "for whoever compares"))]
+pub(crate) struct Duel(Stage);
+
+#[cfg_attr(not(test), allow(dead_code, reason = "for whoever compares"))]
+impl Duel {
+    /// Prepares it; `None` where nginx is not installed.
+    pub(crate) fn set(cpus: Cpus, symbols: usize, keys: usize) -> anyhow::Result<Option<Self>> {
+        let Some(program) = Peer::Nginx.find() else {
+            return Ok(None);
+        };
+        let mut stage = Stage::empty(cpus, symbols, keys)?;
+        let (body, asset) = stage.page()?;
+        stage.static_page = Some((program, body, asset));
+        Ok(Some(Self(stage)))
+    }
+
+    /// Each side once, in a closed loop: this server's figures and nginx's, as
+    /// [`peers::ratio::Ratio::of`] wants them. An answer that is wrong or missing is an error.
+    pub(crate) fn round(&self, window: &Window) -> anyhow::Result<(Figures, Figures)> {
+        let plan = closed_loop(window);
+        let side = |side| {
+            let measurement = self.0.measure(side, &plan)?;
+            match measurement.faults() {
+                [] => Ok(measurement.figures()),
+                faults => anyhow::bail!("{}", faults.join("; ")),
+            }
+        };
+        Ok((side(Side::Server)?, side(Side::Nginx)?))
+    }
+}
+
+fn closed_loop(window: &Window) -> Plan {
+    Plan {
+        connections: window.connections,
+        pipeline: window.depth,
+        rate: None,
+        warm_up: window.warm_up,
+        time: window.time,
+    }
 }
 
 /// What all rounds have in common.

@@ -148,7 +148,7 @@ impl Measurement {
     }
 
     /// What is wrong with it: nothing, if every answer was right and accounted for.
-    #[cfg(test)]
+    #[cfg_attr(not(test), allow(dead_code, reason = "for whoever compares"))]
     pub(super) fn faults(&self) -> &[String] {
         &self.faults
     }
@@ -174,7 +174,8 @@ impl Measurement {
         )
     }
 
-    fn figures(&self) -> Figures {
+    /// What a [`Ratio`] wants.
+    pub(super) fn figures(&self) -> Figures {
         Figures {
             limit: self.limit,
             requests_per_second: self.requests_per_second,

@@ -81,16 +81,27 @@ fn a_server_that_hangs_up_loses_what_it_owes_and_is_given_up() {
 }
 
 #[test]
-fn nginx_serves_the_same_body_if_it_is_installed() {
-    let mut stage = stage(5, 1);
-    let Some(program) = Peer::Nginx.find() else {
+fn nginx_serves_the_same_body_in_turns_with_this_server_if_it_is_installed() {
+    let Some(duel) = Duel::set(stage(1, 1).cpus, 5, 2).expect("prepared") else {
         eprintln!("SKIPPED: {}", Peer::Nginx.absent());
         return;
     };
-    let (body, asset) = stage.page().expect("answered");
-    stage.static_page = Some((program, body, asset));
-    let measured = stage.measure(Side::Nginx, &plan(4, None)).expect("measured");
-    assert!(measured.faults().is_empty(), "{measured:?}");
+    let plan = plan(4, None);
+    let window = Window {
+        connections: plan.connections,
+        depth: plan.pipeline,
+        warm_up: plan.warm_up,
+        time: plan.time,
+    };
+    let (own, nginx) = duel.round(&window).expect("every answer is right");
+    assert!(
+        own.requests_per_second > 0.0 && own.server_cpu_ns > 0.0,
+        "{own:?}"
+    );
+    assert!(
+        nginx.requests_per_second > 0.0 && nginx.server_cpu_ns > 0.0,
+        "{nginx:?}"
+    );
 }
 
 #[test]

@@ -19,7 +19,8 @@
 //!   it is dropped; [`process::ServingTime`] reads the CPU time of whoever serves.
 //!
 //! `compare` gets `udp_gso_batch_prices_vs_valkey_mget` from [`Workload::ValkeyMget`] and
-//! [`PeerMeasurement::value_figures`]; `http_vs_nginx` is what `trinity-bench http` gives.
+//! [`PeerMeasurement::value_figures`], and `http_vs_nginx` from the rounds of a
+//! [`crate::http::Duel`], which is what `trinity-bench http` gives too.
 
 pub(crate) mod find;
 pub(crate) mod instance;
