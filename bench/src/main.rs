@@ -6,9 +6,11 @@ mod burst;
 mod compare;
 mod cpu_time;
 mod feed;
+mod http;
 mod load;
 mod machine;
 mod parse;
+mod peers;
 mod population;
 mod stats;
 mod story;
@@ -35,6 +37,10 @@ struct Cli {
 enum Command {
     /// This server beside a bare recvmmsg/sendmmsg echo, on the same cores in one run.
     Compare(compare::Args),
+    /// This server's HTTP worker beside nginx with a fixed body.
+    Http(http::Args),
+    /// Servers of other people on the same cores: valkey-server, memcached, nginx, NSD.
+    Peers(peers::Args),
     /// The answer path alone, without sockets.
     Answer(answer::Args),
     /// Instructions of the answer path, counted under callgrind and held against the record.
@@ -54,6 +60,8 @@ enum Command {
 fn main() -> ExitCode {
     let outcome = match Cli::parse().command {
         Command::Compare(args) => compare::run(&args),
+        Command::Http(args) => http::run(&args),
+        Command::Peers(args) => peers::run(&args),
         Command::Answer(args) => answer::run(&args),
         Command::Budget(args) => budget::run(&args),
         Command::Parse(args) => parse::run(&args).map(|()| true),
