@@ -299,7 +299,7 @@ impl Ledger {
         while let Some(page) = self.pages.take() {
             let billed = page.requests().iter().filter(|row| row.outcome == Code::Ok);
             self.requests += billed.map(|row| row.count).sum::<u64>();
-            self.entries += page.symbols().iter().map(|row| row.entries).sum::<u64>() + page.lost_detail();
+            self.entries += page.symbols().map(|row| row.entries).sum::<u64>() + page.lost_detail();
             self.pages.give_back(page);
         }
     }

@@ -227,14 +227,14 @@ fn symbol_rows(page: &UsagePage, names: &SymbolNames) -> Vec<SymbolUsageRow> {
     let Ok(other) = Symbol::new(OTHER) else {
         return Vec::new();
     };
-    let row = |row: &SymbolRow| SymbolUsageRow {
+    let row = |row: SymbolRow| SymbolUsageRow {
         key_id: row.key_id,
         symbol: row.symbol.and_then(|index| names.name(index)).unwrap_or(other),
         second: u64::from(row.second),
         status: row.status as u8,
         entries: row.entries,
     };
-    page.symbols().iter().map(row).collect()
+    page.symbols().map(row).collect()
 }
 
 #[cfg(test)]

@@ -17,7 +17,7 @@ use crossbeam_queue::ArrayQueue;
 use trinity_protocol::{Code, KeyId, PriceStatus};
 
 use super::prices::SymbolIndex;
-use crate::limits::{METER_PAGES, METER_REQUEST_ROWS, METER_SYMBOL_ROWS, METER_SYMBOLS_WAITING};
+use crate::limits::{MAX_SYMBOLS, METER_PAGES, METER_REQUEST_ROWS, METER_SYMBOL_ROWS, METER_SYMBOLS_WAITING};
 
 /// How a request came.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -67,7 +67,7 @@ pub struct SymbolRow {
 #[derive(Debug)]
 pub struct UsagePage {
     requests: Vec<RequestRow>,
-    symbols: Vec<SymbolRow>,
+    symbols: Vec<Kept>,
     request_places: Box<[u32]>,
     symbol_places: Box<[u32]>,
     /// Entries that not even a folded row was left for.
@@ -91,13 +91,19 @@ pub struct MeterPages {
     empty: Arc<ArrayQueue<Box<UsagePage>>>,
 }
 
-/// An entry to be counted.
-#[derive(Clone, Copy, Debug)]
+/// An entry to be counted, in two words: whose, and of what.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
 struct Entry {
     key_id: KeyId,
-    symbol: Option<SymbolIndex>,
-    second: u32,
-    status: PriceStatus,
+    /// Second, status and symbol; see [`Entry::new`].
+    what: u64,
+}
+
+/// A symbol row as it is kept.
+#[derive(Clone, Copy, Debug)]
+struct Kept {
+    of: Entry,
+    entries: u64,
 }
 
 /// A request row's place in the current page; see [`Meter::latency`].
@@ -121,8 +127,8 @@ impl UsagePage {
     }
 
     /// The detail.
-    pub fn symbols(&self) -> &[SymbolRow] {
-        &self.symbols
+    pub fn symbols(&self) -> impl ExactSizeIterator<Item = SymbolRow> {
+        self.symbols.iter().map(Kept::row)
     }
 
     /// Entries whose detail did not fit.
@@ -208,7 +214,7 @@ impl UsagePage {
         for (place, entry) in places.iter().zip(entries) {
             let row = row_of(*place).and_then(|row| self.symbols.get_mut(row as usize));
             match row {
-                Some(row) if entry.is_of(row) => row.entries += 1,
+                Some(row) if row.of == *entry => row.entries += 1,
                 _ => self.count(entry),
             }
         }
@@ -217,11 +223,7 @@ impl UsagePage {
     /// Counts one entry. With no row left it is folded into the key's row for "other" symbols,
     /// and if that is not there either, into a bare number.
     fn count(&mut self, entry: &Entry) {
-        let other = Entry {
-            symbol: None,
-            ..*entry
-        };
-        if !self.symbol(entry) && !self.symbol(&other) {
+        if !self.symbol(entry) && !self.symbol(&entry.of_any_symbol()) {
             self.lost_detail += 1;
         }
     }
@@ -229,17 +231,14 @@ impl UsagePage {
     fn symbol(&mut self, entry: &Entry) -> bool {
         let hash = entry.hash();
         let rows = &self.symbols;
-        let place = find(&self.symbol_places, hash, |row| entry.is_of(&rows[row as usize]));
+        let place = find(&self.symbol_places, hash, |row| rows[row as usize].of == *entry);
         let row = match row_of(self.symbol_places[place]) {
             Some(row) => row,
             None if self.symbols.len() == METER_SYMBOL_ROWS => return false,
             None => {
                 let row = self.symbols.len() as u32;
-                self.symbols.push(SymbolRow {
-                    key_id: entry.key_id,
-                    symbol: entry.symbol,
-                    second: entry.second,
-                    status: entry.status,
+                self.symbols.push(Kept {
+                    of: *entry,
                     entries: 0,
                 });
                 self.symbol_places[place] = tag_of(hash) | (row + 1);
@@ -252,19 +251,48 @@ impl UsagePage {
 }
 
 impl Entry {
-    fn hash(&self) -> u64 {
-        let number = self.symbol.map_or(u64::from(u32::MAX), |s| u64::from(s.0));
-        spread(
-            self.key_id.0,
-            number << 32 | u64::from(self.second) ^ (self.status as u64) << 29,
-        )
+    /// Bits of the symbol; all of them set is none.
+    const SYMBOL_BITS: u32 = 29;
+    const NO_SYMBOL: u64 = (1 << Self::SYMBOL_BITS) - 1;
+
+    #[inline]
+    fn new(key_id: KeyId, symbol: Option<SymbolIndex>, second: u32, status: PriceStatus) -> Self {
+        let number = symbol.map_or(Self::NO_SYMBOL, |symbol| u64::from(symbol.0));
+        Self {
+            key_id,
+            what: u64::from(second) << 32 | (status as u64) << Self::SYMBOL_BITS | number,
+        }
     }
 
-    fn is_of(&self, row: &SymbolRow) -> bool {
-        (row.key_id, row.symbol, row.second, row.status)
-            == (self.key_id, self.symbol, self.second, self.status)
+    const fn of_any_symbol(self) -> Self {
+        Self {
+            what: self.what | Self::NO_SYMBOL,
+            ..self
+        }
+    }
+
+    #[inline]
+    fn hash(&self) -> u64 {
+        spread(self.key_id.0, self.what)
     }
 }
+
+impl Kept {
+    fn row(&self) -> SymbolRow {
+        let Entry { key_id, what } = self.of;
+        let number = what & Entry::NO_SYMBOL;
+        let status = (what >> Entry::SYMBOL_BITS) as u8 & 7;
+        SymbolRow {
+            key_id,
+            symbol: (number != Entry::NO_SYMBOL).then_some(SymbolIndex(number as u32)),
+            second: (what >> 32) as u32,
+            status: PriceStatus::from_wire(status).unwrap_or(PriceStatus::NoPrice),
+            entries: self.entries,
+        }
+    }
+}
+
+const _: () = assert!((MAX_SYMBOLS as u64) < Entry::NO_SYMBOL);
 
 impl Meter {
     /// Makes a meter and the control plane's end of it.
@@ -339,12 +367,7 @@ impl Meter {
     /// request itself is counted all the same.
     #[inline]
     pub fn symbol(&mut self, key_id: KeyId, symbol: Option<SymbolIndex>, second: u32, status: PriceStatus) {
-        self.waiting.push(Entry {
-            key_id,
-            symbol,
-            second,
-            status,
-        });
+        self.waiting.push(Entry::new(key_id, symbol, second, status));
         if self.waiting.len() == METER_SYMBOLS_WAITING {
             self.count_waiting();
         }
@@ -540,7 +563,7 @@ mod tests {
         meter.symbol(KeyId(2), Some(SymbolIndex(0)), 1, PriceStatus::Live);
         meter.close();
         let page = pages.take().expect("closed");
-        let kept: u64 = page.symbols().iter().map(|r| r.entries).sum();
+        let kept: u64 = page.symbols().map(|r| r.entries).sum();
         assert_eq!(kept + page.lost_detail(), entries + 2);
         assert_eq!(page.lost_detail(), 1, "key 2 had no row to fold into");
     }
@@ -559,7 +582,7 @@ mod tests {
         }
         assert!(meter.close());
         let page = pages.take().expect("closed");
-        let rows = page.symbols().iter();
+        let rows = page.symbols();
         let counted: BTreeMap<_, _> = rows
             .map(|r| ((r.key_id, r.symbol, r.second, r.status), r.entries))
             .collect();
@@ -576,7 +599,13 @@ mod tests {
             assert!(meter.close());
             let page = pages.take().expect("closed");
             assert_eq!((page.requests().len(), page.requests()[0].count), (1, 1));
-            assert_eq!((page.symbols().len(), page.symbols()[0].entries), (1, 1));
+            assert_eq!(
+                (
+                    page.symbols().len(),
+                    page.symbols().map(|row| row.entries).sum::<u64>()
+                ),
+                (1, 1)
+            );
             pages.give_back(page);
         }
     }

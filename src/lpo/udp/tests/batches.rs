@@ -155,7 +155,6 @@ fn counted(server: &mut Server) -> impl PartialEq + std::fmt::Debug + use<> {
         );
         symbols.extend(
             page.symbols()
-                .iter()
                 .map(|row| (row.key_id.0, row.symbol, row.status as u8, row.entries)),
         );
         server.pages.give_back(page);
