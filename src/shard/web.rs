@@ -7,6 +7,7 @@
 mod connection;
 mod counters;
 mod service;
+mod short;
 mod waiting;
 mod worker;
 
@@ -50,6 +51,9 @@ pub struct WebConfig {
     pub linger: Duration,
     /// Connections one worker holds.
     pub connections: usize,
+    /// Whether plain requests for a price are answered without hyper. The answers are the same
+    /// either way.
+    pub short_way: bool,
 }
 
 /// Everything a worker of the price oracle is given at its start.
@@ -115,6 +119,7 @@ impl Default for WebConfig {
             drain: Duration::from_millis(HTTP_DRAIN_MS),
             linger: Duration::from_millis(HTTP_LINGER_MS),
             connections: HTTP_CONNECTIONS,
+            short_way: true,
         }
     }
 }
