@@ -57,7 +57,7 @@ pub struct Moment {
 }
 
 /// What a connection remembers of its last plain request.
-pub struct Proven {
+pub struct Remembered {
     /// All that stood behind its query; empty if nothing is remembered.
     rest: Vec<u8>,
     /// The key that is presented in there.
@@ -84,7 +84,7 @@ struct Date {
 /// A response's head up to the fields that differ.
 const HEAD: &[u8] = b"HTTP/1.1 200 OK\r\ncontent-type: application/json\r\ncache-control: no-store\r\n";
 
-impl Default for Proven {
+impl Default for Remembered {
     fn default() -> Self {
         Self {
             rest: Vec::new(),
@@ -94,16 +94,16 @@ impl Default for Proven {
     }
 }
 
-impl fmt::Debug for Proven {
+impl fmt::Debug for Remembered {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         // What it remembers contains a key.
-        f.debug_struct("Proven")
+        f.debug_struct("Remembered")
             .field("key_id", &self.key_id)
             .finish_non_exhaustive()
     }
 }
 
-impl Proven {
+impl Remembered {
     /// The key and the length of what is remembered, if `rest` begins with the same bytes and the
     /// key table is still the same.
     fn recall(&self, rest: &[u8], keys: u64) -> Option<(KeyId, usize)> {
@@ -133,7 +133,7 @@ impl<'a> Answerer<'a> {
         &mut self,
         bytes: &[u8],
         moment: Moment,
-        proven: &mut Proven,
+        remembered: &mut Remembered,
         desk: &mut PlainDesk,
         out: &mut Vec<u8>,
     ) -> Plain {
@@ -142,7 +142,7 @@ impl<'a> Answerer<'a> {
             Read::Partial => return Plain::Partial,
             Read::Other => return Plain::Other,
         };
-        let (key, length) = match self.key_of(bytes, rest, moment, proven) {
+        let (key, length) = match self.key_of(bytes, rest, moment, remembered) {
             Ok(found) => found,
             Err(other) => return other,
         };
@@ -159,10 +159,10 @@ impl<'a> Answerer<'a> {
         bytes: &[u8],
         rest: &[u8],
         moment: Moment,
-        proven: &mut Proven,
+        remembered: &mut Remembered,
     ) -> Result<(&'a KeyEntry, usize), Plain> {
         let before = bytes.len() - rest.len();
-        if let Some((key_id, length)) = proven.recall(rest, moment.keys) {
+        if let Some((key_id, length)) = remembered.recall(rest, moment.keys) {
             let key = self.keys.find(key_id);
             let key = key.filter(|key| key.is_usable(moment.now_ns));
             return key.map(|key| (key, before + length)).ok_or(Plain::Other);
@@ -170,7 +170,7 @@ impl<'a> Answerer<'a> {
         match read_head(bytes) {
             Head::Plain { length, key } => {
                 let entry = self.prove(&key, moment.now_ns).ok_or(Plain::Other)?;
-                proven.remember(&bytes[before..length], entry.key_id, moment.keys);
+                remembered.remember(&bytes[before..length], entry.key_id, moment.keys);
                 Ok((entry, length))
             }
             Head::Partial => Err(Plain::Partial),
@@ -255,3 +255,6 @@ fn read_query(query: &str) -> Option<PriceQuery<'_>> {
         .then(|| PriceQuery::parse(Some(query)).ok())
         .flatten()
 }
+
+#[cfg(test)]
+mod tests;

@@ -16,7 +16,7 @@ use super::connection::{End, Phase, Watch};
 use super::worker::{Oracle, Worker};
 use crate::clock;
 use crate::limits::{HTTP_READ_BYTES, HTTP_TRAIN};
-use crate::lpo::http::plain::{Moment, Plain, Proven};
+use crate::lpo::http::plain::{Moment, Plain, Remembered};
 
 /// What a worker reads into and answers into; connections keep only what is left of both.
 #[derive(Debug)]
@@ -44,7 +44,7 @@ pub(super) struct Short {
     /// Bytes of answers that the socket did not take, and how many of them it took since.
     unsent: Vec<u8>,
     sent: usize,
-    proven: Proven,
+    remembered: Remembered,
 }
 
 /// How a connection leaves the short way.
@@ -178,7 +178,7 @@ impl Short {
                     keys,
                 };
                 while answered < HTTP_TRAIN {
-                    match answerer.plain(&bytes[at..], moment, &mut self.proven, desk, output) {
+                    match answerer.plain(&bytes[at..], moment, &mut self.remembered, desk, output) {
                         Plain::Answered { length, now_ns } => {
                             at += length;
                             answered += 1;
