@@ -268,38 +268,56 @@ fn a_connection_comes_back_to_the_short_way() {
     assert_eq!(site.counters[0].accepted.get(), 1);
 }
 
-const TRAIN: usize = 400;
+/// A site whose worker can be made to stand still.
+struct Still {
+    site: Site,
+    arrival: mpsc::Receiver<()>,
+    open: mpsc::Sender<()>,
+}
 
-/// A site whose worker stands still from a request for a cold price on until the gate opens; then
-/// `looks` is called for the first price that is too old for its reader.
-fn held_site(looks: impl Fn() + Send + Sync + 'static) -> (Site, Client, mpsc::Sender<()>) {
-    let (open, gate) = mpsc::channel();
-    let (arrived, arrival) = mpsc::channel();
-    let (gate, arrived) = (Mutex::new(Some(gate)), Mutex::new(arrived));
-    let site = Site::start_fetching(move |_| {
-        let first = gate.lock().expect("no panic").take();
-        match first {
-            Some(gate) => {
-                arrived.lock().expect("no panic").send(()).expect("waited for");
-                gate.recv().expect("it is opened");
+impl Still {
+    /// `looks` is called by the worker for the first price that is too old for its reader.
+    fn new(looks: impl Fn() + Send + Sync + 'static) -> Self {
+        let (open, gate) = mpsc::channel();
+        let (arrived, arrival) = mpsc::channel();
+        let gate = Mutex::new(Some((arrived, gate)));
+        let site = Site::start_fetching(move |_| {
+            let first = gate.lock().expect("no panic").take();
+            match first {
+                Some((arrived, gate)) => {
+                    arrived.send(()).expect("waited for");
+                    gate.recv().expect("it is opened");
+                }
+                None => looks(),
             }
-            None => looks(),
-        }
-    });
-    let mut holder = site.client();
-    holder.send(get("/price?asset=ETH-USD"));
-    arrival.recv().expect("the worker stands still");
-    (site, holder, open)
+        });
+        Self { site, arrival, open }
+    }
+
+    /// Makes the worker stand still in a request of this client.
+    fn stand(&self) -> Client {
+        let mut holder = self.site.client();
+        holder.send(get("/price?asset=ETH-USD"));
+        self.arrival.recv().expect("the worker stands still");
+        holder
+    }
+
+    fn go_on(&self) {
+        self.open.send(()).expect("it stands still");
+    }
 }
 
 #[test]
 fn who_ended_its_sending_side_before_it_was_heard_is_answered_either_way() {
     for way in ["", "Connection: close\r\n", "Content-Length: 0\r\n"] {
-        let (site, mut holder, open) = held_site(|| {});
-        let mut client = site.client();
+        let still = Still::new(|| {});
+        // The worker knows of the connection already, so it sees the request and the end at once.
+        let mut client = still.site.client();
+        assert_eq!(client.ask(get(BTC)).status, 200);
+        let mut holder = still.stand();
         client.send(get(BTC).replace("Host: x\r\n", &format!("Host: x\r\n{way}")));
         client.stream.shutdown(Shutdown::Write).expect("half closed");
-        open.send(()).expect("it stands still");
+        still.go_on();
         assert_eq!(client.receive().map(|got| got.status), Some(200), "{way:?}");
         assert!(client.is_closed());
         assert_eq!(holder.receive().map(|got| got.status), Some(200));
@@ -308,6 +326,7 @@ fn who_ended_its_sending_side_before_it_was_heard_is_answered_either_way() {
 
 #[test]
 fn who_sends_a_long_train_does_not_keep_others_waiting() {
+    const TRAIN: usize = 400;
     let counters: Arc<OnceLock<Arc<WebCounters>>> = Arc::default();
     let seen = Arc::new(AtomicU64::new(u64::MAX));
     let looks = {
@@ -317,22 +336,25 @@ fn who_sends_a_long_train_does_not_keep_others_waiting() {
             seen.store(counters.short.get(), Ordering::Relaxed);
         }
     };
-    let (site, _holder, open) = held_site(looks);
+    let still = Still::new(looks);
+    counters
+        .set(Arc::clone(&still.site.counters[0]))
+        .expect("set once");
     let began = trinity_beast::clock::monotonic();
     eventually("the price is older than a millisecond", || {
         began.elapsed().as_millis() > 1
     });
-    counters.set(Arc::clone(&site.counters[0])).expect("set once");
-    let (mut greedy, mut modest) = (site.client(), site.client());
+    let _holder = still.stand();
+    let (mut greedy, mut modest) = (still.site.client(), still.site.client());
     greedy.send(get(BTC).repeat(TRAIN));
-    // The site calls when this one, which is too old for its reader, is looked at.
+    // The site calls when this one, which wants a fresher price, is looked at.
     modest.send(get("/price?asset=btc&max_age_ms=1"));
-    open.send(()).expect("it stands still");
+    still.go_on();
     assert_eq!(modest.receive().map(|got| got.status), Some(200));
     for _ in 0..TRAIN {
         assert_eq!(greedy.receive().map(|got| got.status), Some(200));
     }
-    assert_eq!(short(&site), TRAIN as u64);
+    assert_eq!(short(&still.site), TRAIN as u64);
     let before = seen.load(Ordering::Relaxed);
     assert!(
         before <= 2 * HTTP_TRAIN as u64,

@@ -76,10 +76,10 @@ pub(super) fn read_head(bytes: &[u8]) -> Head {
         _ => return Head::Other,
     };
     // Lines may end without a carriage return for hyper, but who sends such is looked at there.
-    let lines = head.headers.len() + 2;
-    let ends = bytes[..length].windows(2).filter(|two| two == b"\r\n").count();
-    let feeds = bytes[..length].iter().filter(|byte| **byte == b'\n').count();
-    if head.version != Some(1) || ends != lines || feeds != lines {
+    let is_strict = bytes[..length]
+        .windows(2)
+        .all(|two| two[1] != b'\n' || two[0] == b'\r');
+    if head.version != Some(1) || !is_strict {
         return Head::Other;
     }
     match presented(head.headers) {
