@@ -1,8 +1,9 @@
 //! The HTTP fallback: one worker per vCPU, each a thread with its own runtime, its own
 //! listener in one SO_REUSEPORT group, its own usage meter and the price copy of its shard.
 //!
-//! hyper speaks HTTP/1.1; [`crate::lpo::http`] knows the answers. What stands between them
-//! here is patience and its end: `connection` says how long a client may take for what.
+//! hyper speaks HTTP/1.1, but for the plain requests that `short` answers without it;
+//! [`crate::lpo::http`] knows the answers. What stands between them here is patience and its end:
+//! `connection` says how long a client may take for what.
 
 mod connection;
 mod counters;
