@@ -379,9 +379,23 @@ impl AsyncRead for WatchedStream {
             watch.cut.set(Some(CutReason::LongHead));
             return Poll::Pending;
         }
-        let before = buffer.filled().len();
-        let result = Pin::new(&mut this.stream).poll_read(context, buffer);
-        let bytes = buffer.filled().len() - before;
+        // Nor is it given so much at a time that it would refuse the head before this is noticed:
+        // it has no document for that.
+        let room = match watch.phase.get() {
+            Phase::Busy => usize::MAX,
+            _ => HTTP_HEAD_BYTES + 1 - watch.head_bytes.get().min(HTTP_HEAD_BYTES),
+        };
+        let filled = buffer.filled().len();
+        let result = if buffer.remaining() > room {
+            let mut part = ReadBuf::new(buffer.initialize_unfilled_to(room));
+            let result = Pin::new(&mut this.stream).poll_read(context, &mut part);
+            let count = part.filled().len();
+            buffer.advance(count);
+            result
+        } else {
+            Pin::new(&mut this.stream).poll_read(context, buffer)
+        };
+        let bytes = buffer.filled().len() - filled;
         if bytes > 0 {
             watch.came(bytes, this.worker.now_ms());
         }
