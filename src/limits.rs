@@ -93,6 +93,21 @@ pub const HTTP_BODY_BYTES: usize = 16 << 10;
 pub const HTTP_HEAD_BYTES: usize = 16 << 10;
 /// Most header fields of a request.
 pub const HTTP_HEADERS: usize = 64;
+/// Longest head that is answered on the short way, without hyper, bytes.
+pub const HTTP_PLAIN_HEAD_BYTES: usize = 4 << 10;
+/// Most header fields of such a head.
+pub const HTTP_PLAIN_HEADERS: usize = 32;
+/// Longest part of such a head that a connection remembers as proven, bytes.
+pub const HTTP_PROVEN_BYTES: usize = 1 << 10;
+/// Bytes that are read from a connection at a time.
+pub const HTTP_READ_BYTES: usize = 16 << 10;
+/// Pipelined requests that are answered before other connections have their turn.
+pub const HTTP_TRAIN: usize = 32;
+/// A connection that hyper serves goes back to the short way after so many requests in a row that
+/// could have gone it.
+pub const HTTP_PLAIN_AGAIN: u32 = 8;
+/// Prices whose text one HTTP worker keeps until they change; a power of two.
+pub const HTTP_RENDERED: usize = 1 << 10;
 /// Time a client has to send its whole head, milliseconds.
 pub const HTTP_HEAD_MS: u64 = 10_000;
 /// Time a client has to send its whole body, milliseconds.
@@ -199,6 +214,9 @@ const _: () = {
     assert!(METER_PAGES >= 2);
     // A batch is one request, so its rows must fit a page like a datagram's.
     assert!(METER_SYMBOL_ROWS >= HTTP_ASSETS);
+    assert!(HTTP_RENDERED.is_power_of_two());
+    assert!(HTTP_PROVEN_BYTES <= HTTP_PLAIN_HEAD_BYTES && HTTP_PLAIN_HEAD_BYTES <= HTTP_HEAD_BYTES);
+    assert!(HTTP_PLAIN_HEADERS <= HTTP_HEADERS);
     assert!(
         HTTP_IDLE_MS > 300_000,
         "a load balancer must be the one to close an idle connection"

@@ -12,9 +12,11 @@
 mod explain;
 pub mod json;
 mod limit_headers;
+pub mod plain;
 mod price;
 pub mod problem;
 pub mod query;
+mod rendered;
 mod symbols;
 mod waiting;
 
@@ -248,7 +250,9 @@ impl<'a> Answerer<'a> {
 
     /// Finds the key that a request proves, in this order: the cheap checks, then the hashes.
     fn authenticate(&self, headers: &HeaderMap) -> Result<&'a KeyEntry, (Problem, String)> {
-        let bearer = headers.get(AUTHORIZATION).and_then(bearer_token);
+        let bearer = headers
+            .get(AUTHORIZATION)
+            .and_then(|value| bearer_token(value.as_bytes()));
         let presented = bearer.or_else(|| headers.get(X_API_KEY).map(HeaderValue::as_bytes));
         let Some(presented) = presented else {
             let detail =
@@ -261,16 +265,19 @@ impl<'a> Answerer<'a> {
                 text.parse()
                     .map_err(|error| (Problem::MistypedKey, format!("{error}")))
             })?;
-        let now_ns = (self.clock)();
-        self.keys
-            .find(key.key_id())
-            .filter(|entry| entry.is_usable(now_ns))
-            .filter(|entry| {
-                MacKeys::from_verifier(&key.verifier())
-                    .request
-                    .matches(&entry.request)
-            })
+        self.prove(&key, (self.clock)())
             .ok_or_else(|| (Problem::RefusedKey, REFUSED.into()))
+    }
+
+    /// The key in force that this is, if it is one.
+    fn prove(&self, key: &ApiKey, now_ns: u64) -> Option<&'a KeyEntry> {
+        let entry = self.keys.find(key.key_id())?;
+        let holds = |entry: &KeyEntry| {
+            MacKeys::from_verifier(&key.verifier())
+                .request
+                .matches(&entry.request)
+        };
+        (entry.is_usable(now_ns) && holds(entry)).then_some(entry)
     }
 
     /// Takes one request from the key's allowance, or tells why not.
@@ -418,8 +425,8 @@ impl<'a> Answerer<'a> {
 const REFUSED: &str = "This API key is unknown, revoked or expired here; 'keys list' shows those in force.";
 
 /// The token of `Authorization: Bearer <token>` (RFC 6750, section 2.1).
-fn bearer_token(value: &HeaderValue) -> Option<&[u8]> {
-    let (scheme, token) = value.as_bytes().split_first_chunk::<7>()?;
+fn bearer_token(value: &[u8]) -> Option<&[u8]> {
+    let (scheme, token) = value.split_first_chunk::<7>()?;
     scheme
         .eq_ignore_ascii_case(b"bearer ")
         .then(|| token.trim_ascii())

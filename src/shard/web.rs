@@ -1,12 +1,14 @@
 //! The HTTP fallback: one worker per vCPU, each a thread with its own runtime, its own
 //! listener in one SO_REUSEPORT group, its own usage meter and the price copy of its shard.
 //!
-//! hyper speaks HTTP/1.1; [`crate::lpo::http`] knows the answers. What stands between them
-//! here is patience and its end: `connection` says how long a client may take for what.
+//! hyper speaks HTTP/1.1, but for the plain requests that `short` answers without it;
+//! [`crate::lpo::http`] knows the answers. What stands between them here is patience and its end:
+//! `connection` says how long a client may take for what.
 
 mod connection;
 mod counters;
 mod service;
+mod short;
 mod waiting;
 mod worker;
 
@@ -50,6 +52,9 @@ pub struct WebConfig {
     pub linger: Duration,
     /// Connections one worker holds.
     pub connections: usize,
+    /// Whether plain requests for a price are answered without hyper. The answers are the same
+    /// either way.
+    pub short_way: bool,
 }
 
 /// Everything a worker of the price oracle is given at its start.
@@ -115,6 +120,7 @@ impl Default for WebConfig {
             drain: Duration::from_millis(HTTP_DRAIN_MS),
             linger: Duration::from_millis(HTTP_LINGER_MS),
             connections: HTTP_CONNECTIONS,
+            short_way: true,
         }
     }
 }

@@ -1,5 +1,6 @@
 //! A JSON writer for answers: no float ever comes between a price and its text.
 
+use std::fmt::Display;
 use std::io::Write;
 
 /// Writes one JSON text (RFC 8259), member by member. Commas are its own business; brackets
@@ -18,6 +19,18 @@ impl Json {
             out: Vec::with_capacity(bytes),
             comma: false,
         }
+    }
+
+    /// An empty text in a buffer that was used before.
+    pub fn reusing(mut out: Vec<u8>) -> Self {
+        out.clear();
+        Self { out, comma: false }
+    }
+
+    /// Members that will stand behind others, in a buffer that was used before.
+    pub fn continuing(mut out: Vec<u8>) -> Self {
+        out.clear();
+        Self { out, comma: true }
     }
 
     /// Opens an object.
@@ -102,6 +115,21 @@ impl Json {
         self
     }
 
+    /// Writes members that were written before, the comma before them included.
+    pub fn members(&mut self, members: &[u8]) -> &mut Self {
+        self.out.extend_from_slice(members);
+        self.comma = true;
+        self
+    }
+
+    /// Writes a string that needs no escaping.
+    pub fn plain_string(&mut self, text: impl Display) -> &mut Self {
+        self.separate();
+        // Writing to a vector cannot fail.
+        let _ = write!(self.out, "\"{text}\"");
+        self
+    }
+
     /// The text.
     pub fn finish(self) -> Vec<u8> {
         self.out
@@ -144,6 +172,11 @@ fn push_string(out: &mut Vec<u8>, text: &str) {
         }
     }
     out.push(b'"');
+}
+
+/// Appends an integer.
+pub(super) fn push_integer(out: &mut Vec<u8>, number: u64) {
+    push_decimal(out, false, number, 0);
 }
 
 /// Appends `magnitude x 10^exponent` as plain decimal text, which is a JSON number.

@@ -5,11 +5,10 @@
 //! again); the `X-RateLimit-*` fields are their forerunners, for clients that know only those.
 //! A key without limits is told of none.
 
-use std::fmt::Write;
-
 use http::header::RETRY_AFTER;
 use http::{HeaderMap, HeaderName, HeaderValue};
 
+use super::json::push_integer;
 use crate::tables::keys::KeyEntry;
 use crate::tables::limiter::Allowance;
 
@@ -21,39 +20,36 @@ const X_RESET: HeaderName = HeaderName::from_static("x-ratelimit-reset");
 
 /// Adds the fields. `X-RateLimit-Reset` is in seconds from now.
 pub(super) fn insert(headers: &mut HeaderMap, key: &KeyEntry, allowance: Allowance, month_left_ms: u32) {
-    let (rate, month) = (key.limits.per_second(), key.limits.per_month());
-    let (mut policy, mut state) = (String::new(), String::new());
-    if let Some(rate) = rate {
-        let burst = key.limits.burst();
-        // The window in which the rate gives the whole burst back.
-        let window = u64::from(burst).div_ceil(rate.max(1));
-        policy = format!("\"rate\";q={burst};w={window}");
-        state = format!(
-            "\"rate\";r={};t={}",
-            allowance.remaining,
-            seconds(allowance.refill_ms)
-        );
-    }
-    if let Some(month) = month {
-        // Writing to a string cannot fail.
-        let left = month.saturating_sub(key.state.month_used());
-        let comma = if policy.is_empty() { "" } else { ", " };
-        let _ = write!(policy, "{comma}\"month\";q={month}");
-        let _ = write!(state, "{comma}\"month\";r={left};t={}", seconds(month_left_ms));
-    }
-    let Some(limit) = rate.map(|_| u64::from(key.limits.burst())).or(month) else {
-        return;
-    };
-    let reset = if rate.is_some() {
-        allowance.refill_ms
-    } else {
-        month_left_ms
-    };
+    let Some(limit) = limit(key) else { return };
+    let (mut policy, mut state) = (Vec::new(), Vec::new());
+    push_policy(&mut policy, key);
+    push_state(&mut state, key, allowance, month_left_ms);
     insert_text(headers, RATE_LIMIT_POLICY, policy);
     insert_text(headers, RATE_LIMIT, state);
     headers.insert(X_LIMIT, limit.into());
     headers.insert(X_REMAINING, allowance.remaining.into());
-    headers.insert(X_RESET, seconds(reset).into());
+    headers.insert(X_RESET, reset(key, allowance, month_left_ms).into());
+}
+
+/// Writes the same fields as lines of a head.
+pub(super) fn push(out: &mut Vec<u8>, key: &KeyEntry, allowance: Allowance, month_left_ms: u32) {
+    let Some(limit) = limit(key) else { return };
+    out.extend_from_slice(b"ratelimit-policy: ");
+    push_policy(out, key);
+    out.extend_from_slice(b"\r\nratelimit: ");
+    push_state(out, key, allowance, month_left_ms);
+    for (name, value) in [
+        (b"\r\nx-ratelimit-limit: ".as_slice(), limit),
+        (b"\r\nx-ratelimit-remaining: ", allowance.remaining.into()),
+        (
+            b"\r\nx-ratelimit-reset: ",
+            reset(key, allowance, month_left_ms).into(),
+        ),
+    ] {
+        out.extend_from_slice(name);
+        push_integer(out, value);
+    }
+    out.extend_from_slice(b"\r\n");
 }
 
 /// Adds `Retry-After`: waiting that long is enough.
@@ -66,7 +62,60 @@ const fn seconds(ms: u32) -> u32 {
     ms.div_ceil(1_000)
 }
 
-fn insert_text(headers: &mut HeaderMap, name: HeaderName, text: String) {
+/// The quota that comes first; `None` for a key without limits.
+fn limit(key: &KeyEntry) -> Option<u64> {
+    let burst = key.limits.per_second().map(|_| u64::from(key.limits.burst()));
+    burst.or(key.limits.per_month())
+}
+
+fn reset(key: &KeyEntry, allowance: Allowance, month_left_ms: u32) -> u32 {
+    seconds(if key.limits.per_second().is_some() {
+        allowance.refill_ms
+    } else {
+        month_left_ms
+    })
+}
+
+fn push_policy(out: &mut Vec<u8>, key: &KeyEntry) {
+    let rate = key.limits.per_second();
+    if let Some(rate) = rate {
+        let burst = u64::from(key.limits.burst());
+        push_parameter(out, b"\"rate\";q=", burst);
+        // The window in which the rate gives the whole burst back.
+        push_parameter(out, b";w=", burst.div_ceil(rate.max(1)));
+    }
+    if let Some(month) = key.limits.per_month() {
+        push_comma(out, rate.is_some());
+        push_parameter(out, b"\"month\";q=", month);
+    }
+}
+
+fn push_state(out: &mut Vec<u8>, key: &KeyEntry, allowance: Allowance, month_left_ms: u32) {
+    let has_rate = key.limits.per_second().is_some();
+    if has_rate {
+        push_parameter(out, b"\"rate\";r=", allowance.remaining.into());
+        push_parameter(out, b";t=", seconds(allowance.refill_ms).into());
+    }
+    if let Some(month) = key.limits.per_month() {
+        push_comma(out, has_rate);
+        let left = month.saturating_sub(key.state.month_used());
+        push_parameter(out, b"\"month\";r=", left);
+        push_parameter(out, b";t=", seconds(month_left_ms).into());
+    }
+}
+
+fn push_comma(out: &mut Vec<u8>, is_second: bool) {
+    if is_second {
+        out.extend_from_slice(b", ");
+    }
+}
+
+fn push_parameter(out: &mut Vec<u8>, name: &[u8], value: u64) {
+    out.extend_from_slice(name);
+    push_integer(out, value);
+}
+
+fn insert_text(headers: &mut HeaderMap, name: HeaderName, text: Vec<u8>) {
     // Digits and the names above are always a field value.
     if let Ok(value) = HeaderValue::try_from(text) {
         headers.insert(name, value);

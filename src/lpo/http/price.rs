@@ -63,12 +63,18 @@ impl<'a> Quoted<'a> {
 
     /// Writes the object's members; the caller writes the brackets, and the latency between.
     pub(super) fn write(&self, json: &mut Json, source: &str) {
+        json.key("asset").string(self.asset);
+        self.write_price(json, source);
+        self.write_age(json);
+    }
+
+    /// Writes what is the same for everybody who asks until the price changes.
+    pub(super) fn write_price(&self, json: &mut Json, source: &str) {
         let (entry, status) = (&self.entry, self.status());
         let exponent = entry.exponent;
         let mantissa = entry.mantissa.get();
         let (negative, magnitude) = (mantissa < 0, mantissa.unsigned_abs());
         let has_value = status.has_value();
-        json.key("asset").string(self.asset);
         json.key("symbol");
         match self.symbol {
             Some((_, symbol)) => json.string(symbol.as_str()),
@@ -104,7 +110,7 @@ impl<'a> Quoted<'a> {
             json.key("publish_time_ns").integer(published);
             json.key("timestamp");
             match Timestamp::from_nanosecond(published.into()) {
-                Ok(time) => json.string(&time.to_string()),
+                Ok(time) => json.plain_string(time),
                 Err(_) => json.null(),
             };
         } else {
@@ -114,8 +120,11 @@ impl<'a> Quoted<'a> {
         // In memory before it was asked for, or fetched while this request waited.
         let fetched = self.awaited && PriceFlags(entry.flags).contains(PriceFlags::FETCHED);
         json.key("cached").boolean(has_value && !fetched);
+    }
+
+    pub(super) fn write_age(&self, json: &mut Json) {
         json.key("cache_age_seconds");
-        if has_value {
+        if self.status().has_value() {
             json.decimal(false, self.age_ns / 1_000_000, -3);
         } else {
             json.null();

@@ -14,25 +14,25 @@ use crate::tables::meter::{MeterPages, UsagePage};
 use crate::tables::misses::MissBoard;
 use crate::tables::prices::{PriceRecord, PriceWriter, SymbolIndex, SymbolNames};
 
-const NOW: u64 = 1_700_000_000_000_000_000;
-const UNLIMITED: Limits = Limits::NONE;
+pub(super) const NOW: u64 = 1_700_000_000_000_000_000;
+pub(super) const UNLIMITED: Limits = Limits::NONE;
 
-struct Server {
+pub(super) struct Server {
     prices: Arc<PriceTable>,
-    writer: PriceWriter,
-    keys: KeyTable,
-    meter: Meter,
+    pub(super) writer: PriceWriter,
+    pub(super) keys: KeyTable,
+    pub(super) meter: Meter,
     pages: MeterPages,
     directory: Directory,
     /// What the market says when it is asked why.
     explanation: Option<Bytes>,
 }
 
-fn key(id: u64) -> ApiKey {
+pub(super) fn key(id: u64) -> ApiKey {
     ApiKey::from_parts(id, [id as u8; 32]).expect("in range")
 }
 
-fn live(mantissa: i64, exponent: i8) -> PriceRecord {
+pub(super) fn live(mantissa: i64, exponent: i8) -> PriceRecord {
     PriceRecord {
         mantissa,
         confidence: 1_250,
@@ -51,7 +51,7 @@ fn live(mantissa: i64, exponent: i8) -> PriceRecord {
 
 impl Server {
     /// Key 1 is good, 2 is revoked, 3 expires at `NOW`.
-    fn new(limits: Limits) -> Self {
+    pub(super) fn new(limits: Limits) -> Self {
         let symbol = |name: &str| Symbol::new(name).expect("a symbol");
         let names: Vec<_> = (0..150)
             .map(|i| match i {
@@ -78,6 +78,36 @@ impl Server {
             pages,
             directory: Directory::new(&names),
             explanation: Some("{\"why\":1}".into()),
+        }
+    }
+
+    /// Puts a question at a time that stands still, at which a fetch never comes.
+    pub(super) fn at<T>(&mut self, now_ns: u64, question: impl FnOnce(&mut Answerer<'_>) -> T) -> T {
+        question(&mut Answerer {
+            prices: &self.prices,
+            keys: &self.keys,
+            meter: &mut self.meter,
+            directory: &mut self.directory,
+            source: "replay:test",
+            clock: &|| now_ns,
+            month_left_ms: 3_600_000,
+            misses: None,
+        })
+    }
+
+    /// The answer to a `GET` at a time that stands still.
+    pub(super) fn ask_on(&mut self, now_ns: u64, target: &str, headers: &HeaderMap) -> Answer {
+        let (path, query) = target.split_once('?').expect("a query");
+        let head = Head {
+            method: &Method::GET,
+            path,
+            query: Some(query),
+            headers,
+            arrived_ns: now_ns,
+        };
+        match self.at(now_ns, |answerer| answerer.begin(head)) {
+            Step::Answered(answer) => answer,
+            step => panic!("nobody fetches: {step:?}"),
         }
     }
 
@@ -131,12 +161,12 @@ impl Server {
         slug(&answer)
     }
 
-    fn usage(&mut self) -> UsagePage {
+    pub(super) fn usage(&mut self) -> UsagePage {
         self.meter.close();
         *self.pages.take().expect("something was counted")
     }
 
-    fn outcomes(&mut self) -> Vec<(Code, u64)> {
+    pub(super) fn outcomes(&mut self) -> Vec<(Code, u64)> {
         let page = self.usage();
         page.requests()
             .iter()
@@ -158,7 +188,7 @@ fn slug(answer: &Answer) -> String {
         .to_owned()
 }
 
-fn bearer(token: &str) -> HeaderMap {
+pub(super) fn bearer(token: &str) -> HeaderMap {
     let mut headers = HeaderMap::new();
     let value = format!("Bearer {token}");
     headers.insert(

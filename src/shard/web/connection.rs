@@ -20,8 +20,9 @@ use tokio::net::TcpStream;
 use super::WebConfig;
 use super::counters::CutReason;
 use super::service::Service;
+use super::short::{Leave, Short};
 use super::worker::Worker;
-use crate::limits::HTTP_HEAD_BYTES;
+use crate::limits::{HTTP_HEAD_BYTES, HTTP_PLAIN_AGAIN};
 use crate::lpo::http::problem::Problem;
 
 /// What is being waited for.
@@ -50,6 +51,8 @@ pub(super) struct Watch {
     draining: Cell<bool>,
     /// Whether the client may still be sending when the connection ends.
     linger: Cell<bool>,
+    /// Requests in a row that hyper served and that could have gone the short way.
+    plain: Cell<u32>,
     waker: RefCell<Option<Waker>>,
     /// Its place in the worker's list.
     pub(super) place: Cell<usize>,
@@ -60,14 +63,25 @@ pub(super) struct WatchedStream {
     stream: TcpStream,
     watch: Rc<Watch>,
     worker: Rc<Worker>,
+    /// What was read before hyper was there, and how much of it hyper has read.
+    before: Vec<u8>,
+    before_read: usize,
 }
 
 type Http = http1::Connection<TokioIo<WatchedStream>, Service>;
 
-enum End {
+/// How a connection ends.
+pub(super) enum End {
     Done,
     Failed(hyper::Error),
     Cut(CutReason),
+}
+
+/// How hyper is done with a connection.
+enum Left {
+    End(End),
+    /// It is at rest, and its client asks in the plain way.
+    Plain,
 }
 
 impl Watch {
@@ -80,6 +94,7 @@ impl Watch {
             cut: Cell::new(None),
             draining: Cell::new(false),
             linger: Cell::new(false),
+            plain: Cell::new(0),
             waker: RefCell::new(None),
             place: Cell::new(0),
         }
@@ -91,6 +106,39 @@ impl Watch {
         if phase == Phase::Idle {
             self.head_bytes.set(0);
         }
+    }
+
+    /// A head began to come behind an answer, and so much of it is there.
+    pub(super) fn begins(&self, bytes: usize, now_ms: u64) {
+        self.enter(Phase::Head, now_ms);
+        self.head_bytes.set(bytes);
+    }
+
+    /// hyper will read the head that is coming from its beginning.
+    fn is_read_again(&self) {
+        self.head_bytes.set(0);
+        self.plain.set(0);
+    }
+
+    /// hyper served a request that could have gone the short way, or one that could not.
+    pub(super) fn was_plain(&self, plain: bool) {
+        self.plain.set(if plain { self.plain.get() + 1 } else { 0 });
+    }
+
+    /// Whether hyper is at rest with a client that asks in the plain way.
+    fn is_plain_again(&self) -> bool {
+        self.plain.get() >= HTTP_PLAIN_AGAIN
+            && self.phase.get() == Phase::Idle
+            && self.blocked_ms.get().is_none()
+            && !self.draining.get()
+    }
+
+    pub(super) fn was_cut(&self) -> Option<CutReason> {
+        self.cut.get()
+    }
+
+    pub(super) fn is_draining(&self) -> bool {
+        self.draining.get()
     }
 
     /// Bytes that came since the last answer.
@@ -141,7 +189,7 @@ impl Watch {
         }
     }
 
-    fn remember(&self, context: &Context<'_>) {
+    pub(super) fn remember(&self, context: &Context<'_>) {
         let mut waker = self.waker.borrow_mut();
         match &mut *waker {
             Some(known) => known.clone_from(context.waker()),
@@ -149,7 +197,7 @@ impl Watch {
         }
     }
 
-    fn came(&self, bytes: usize, now_ms: u64) {
+    pub(super) fn came(&self, bytes: usize, now_ms: u64) {
         match self.phase.get() {
             // The time for the first head runs from the connecting on.
             Phase::New => self.phase.set(Phase::Head),
@@ -161,7 +209,7 @@ impl Watch {
         }
     }
 
-    fn wrote<T>(&self, result: &Poll<T>, now_ms: u64) {
+    pub(super) fn wrote<T>(&self, result: &Poll<T>, now_ms: u64) {
         if result.is_ready() {
             self.blocked_ms.set(None);
         } else if self.blocked_ms.get().is_none() {
@@ -170,20 +218,23 @@ impl Watch {
     }
 
     /// Drives the connection until it is over, is cut, or is drained.
-    fn drive(&self, http: &mut Http, drained: &mut bool, context: &mut Context<'_>) -> Poll<End> {
+    fn drive(&self, http: &mut Http, drained: &mut bool, context: &mut Context<'_>) -> Poll<Left> {
         self.remember(context);
         loop {
             if let Some(reason) = self.cut.get() {
-                return Poll::Ready(End::Cut(reason));
+                return Poll::Ready(Left::End(End::Cut(reason)));
             }
             match http.poll_without_shutdown(context) {
-                Poll::Ready(Ok(())) => return Poll::Ready(End::Done),
-                Poll::Ready(Err(error)) => return Poll::Ready(End::Failed(error)),
+                Poll::Ready(Ok(())) => return Poll::Ready(Left::End(End::Done)),
+                Poll::Ready(Err(error)) => return Poll::Ready(Left::End(End::Failed(error))),
                 Poll::Pending => {}
             }
             // The stream may have cut the connection while it was polled.
             if let Some(reason) = self.cut.get() {
-                return Poll::Ready(End::Cut(reason));
+                return Poll::Ready(Left::End(End::Cut(reason)));
+            }
+            if self.is_plain_again() {
+                return Poll::Ready(Left::Plain);
             }
             // A half-sent head is waited for: hyper would drop it.
             if *drained || !self.draining.get() || self.phase.get() == Phase::Head {
@@ -196,24 +247,61 @@ impl Watch {
 }
 
 /// Serves one connection to its end.
-pub(super) async fn serve(worker: Rc<Worker>, stream: TcpStream, watch: Rc<Watch>) {
+pub(super) async fn serve(worker: Rc<Worker>, mut stream: TcpStream, watch: Rc<Watch>) {
     // Without it the second of two small segments would wait for the first one's
     // acknowledgement; an error here is a connection that is gone already.
     let _ = stream.set_nodelay(true);
+    let mut short = Short::default();
+    let end = loop {
+        let drive = |context: &mut Context<'_>| short.drive(&mut stream, &worker, &watch, context);
+        if let Leave::End(end) = std::future::poll_fn(drive).await {
+            break end;
+        }
+        let (back, left) = serve_by_hyper(&worker, stream, &watch, &mut short).await;
+        stream = back;
+        if let Left::End(end) = left {
+            break end;
+        }
+    };
+    finish(&worker, &watch, stream, end).await;
+}
+
+/// Lets hyper serve a connection, with what was read of it already.
+async fn serve_by_hyper(
+    worker: &Rc<Worker>,
+    stream: TcpStream,
+    watch: &Rc<Watch>,
+    short: &mut Short,
+) -> (TcpStream, Left) {
+    watch.is_read_again();
     let io = TokioIo::new(WatchedStream {
         stream,
-        watch: Rc::clone(&watch),
-        worker: Rc::clone(&worker),
+        watch: Rc::clone(watch),
+        worker: Rc::clone(worker),
+        before: short.hand_over(),
+        before_read: 0,
     });
-    let service = Service::new(Rc::clone(&worker), Rc::clone(&watch));
-    let mut http = http1::Builder::new()
-        .header_read_timeout(None)
-        .max_buf_size(2 * HTTP_HEAD_BYTES)
-        .serve_connection(io, service);
+    let service = Service::new(Rc::clone(worker), Rc::clone(watch));
+    let mut http = Box::new(
+        http1::Builder::new()
+            .header_read_timeout(None)
+            // Or a client that ends its sending side behind a request would go without its answer
+            // whenever that end is seen before the answer is written.
+            .half_close(true)
+            .max_buf_size(2 * HTTP_HEAD_BYTES)
+            .serve_connection(io, service),
+    );
     let mut drained = false;
-    let end = std::future::poll_fn(|context| watch.drive(&mut http, &mut drained, context)).await;
-    let stream = http.into_parts().io.into_inner().stream;
-    finish(&worker, &watch, stream, end).await;
+    let left = std::future::poll_fn(|context| watch.drive(&mut http, &mut drained, context)).await;
+    let parts = http.into_parts();
+    let io = parts.io.into_inner();
+    // At rest hyper has read all there was, and answered it but for the beginning of a head.
+    let unread = [&parts.read_buf, &io.before[io.before_read..]].concat();
+    short.take_back(&unread);
+    if matches!(left, Left::Plain) && !unread.is_empty() {
+        watch.begins(unread.len(), worker.now_ms());
+    }
+    (io.stream, left)
 }
 
 /// Says what is to be said to a client whose connection ends, and sees that it can hear it.
@@ -278,14 +366,36 @@ impl AsyncRead for WatchedStream {
     ) -> Poll<io::Result<()>> {
         let this = self.get_mut();
         let watch = &this.watch;
+        let before = &this.before[this.before_read..];
+        if !before.is_empty() {
+            let count = before.len().min(buffer.remaining());
+            buffer.put_slice(&before[..count]);
+            this.before_read += count;
+            watch.came(count, this.worker.now_ms());
+            return Poll::Ready(Ok(()));
+        }
         // hyper asks for more of a head that is as long as one may be.
         if watch.phase.get() == Phase::Head && watch.head_bytes.get() >= HTTP_HEAD_BYTES {
             watch.cut.set(Some(CutReason::LongHead));
             return Poll::Pending;
         }
-        let before = buffer.filled().len();
-        let result = Pin::new(&mut this.stream).poll_read(context, buffer);
-        let bytes = buffer.filled().len() - before;
+        // Nor is it given so much at a time that it would refuse the head before this is noticed:
+        // it has no document for that.
+        let room = match watch.phase.get() {
+            Phase::Busy => usize::MAX,
+            _ => HTTP_HEAD_BYTES + 1 - watch.head_bytes.get().min(HTTP_HEAD_BYTES),
+        };
+        let filled = buffer.filled().len();
+        let result = if buffer.remaining() > room {
+            let mut part = ReadBuf::new(buffer.initialize_unfilled_to(room));
+            let result = Pin::new(&mut this.stream).poll_read(context, &mut part);
+            let count = part.filled().len();
+            buffer.advance(count);
+            result
+        } else {
+            Pin::new(&mut this.stream).poll_read(context, buffer)
+        };
+        let bytes = buffer.filled().len() - filled;
         if bytes > 0 {
             watch.came(bytes, this.worker.now_ms());
         }

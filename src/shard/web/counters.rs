@@ -45,6 +45,8 @@ pub struct WebCounters {
     pub classes: [Counter; 5],
     /// Answers of the price oracle by code, in wire order.
     pub codes: [Counter; Code::ALL.len()],
+    /// Those of them that were given on the short way, without hyper.
+    pub short: Counter,
     /// Prices given.
     pub entries: Counter,
     /// Requests that missed a price.
@@ -83,6 +85,14 @@ impl WebCounters {
     pub(super) fn responded(&self, status: StatusCode) {
         let class = usize::from(status.as_u16() / 100).clamp(1, self.classes.len());
         self.classes[class - 1].add(1);
+    }
+
+    /// Counts prices that were given on the short way, but for their latencies.
+    pub(super) fn answered_short(&self, count: u64) {
+        self.short.add(count);
+        self.codes[Code::Ok as usize].add(count);
+        self.entries.add(count);
+        self.classes[1].add(count);
     }
 
     pub(super) fn was_cut(&self, reason: CutReason) {

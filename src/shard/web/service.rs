@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use http::header::{ALLOW, CACHE_CONTROL, CONNECTION, CONTENT_TYPE};
-use http::{HeaderValue, Method, Request, Response};
+use http::{HeaderValue, Method, Request, Response, StatusCode, Version};
 use http_body_util::{BodyExt, Full, LengthLimitError, Limited};
 use hyper::body::{Body, Incoming};
 
@@ -223,6 +223,12 @@ impl hyper::service::Service<Request<Incoming>> for Service {
         self.watch.enter(Phase::Busy, worker.now_ms());
         let unread = !request.body().is_end_stream();
         let next = self.begin(&request, arrived_ns);
+        let could_be_short = worker.config.short_way
+            && (request.method(), request.version()) == (&Method::GET, Version::HTTP_11)
+            && request.uri().path() == "/price"
+            && !unread
+            && matches!(&next, Next::Reply(response) if response.status() == StatusCode::OK);
+        self.watch.was_plain(could_be_short);
         let (worker, watch) = (Rc::clone(worker), Rc::clone(&self.watch));
         match next {
             Next::Reply(response) => Answering::Ready(Some(reply(&worker, &watch, response, unread))),

@@ -1,7 +1,8 @@
 //! Requests that wait in their worker for prices that are being fetched.
 //!
 //! Each of them looks every [`HTTP_LOOK_MS`] whether its prices are there: nobody is woken for a
-//! price. A client that goes away takes its request with it, which is then no usage.
+//! price. Nor is the client listened to meanwhile: one that is gone cannot be told from one that only
+//! has no more to say, so its request is answered and charged as over UDP.
 
 use std::cell::Cell;
 use std::rc::Rc;

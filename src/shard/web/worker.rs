@@ -2,6 +2,7 @@
 
 use std::cell::{Cell, RefCell};
 use std::net::TcpListener as StdListener;
+use std::ptr;
 use std::rc::Rc;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
@@ -14,9 +15,11 @@ use tokio::task::LocalSet;
 use tokio::time::MissedTickBehavior;
 
 use super::connection::{self, Watch};
+use super::short::Buffers;
 use super::{Explains, OpsPages, WebConfig, WebCounters};
 use crate::clock;
 use crate::limits::{HTTP_WAITING, METER_CLOSE_MS};
+use crate::lpo::http::plain::PlainDesk;
 use crate::lpo::http::problem::Problem;
 use crate::lpo::http::{Answerer, Directory, Misses};
 use crate::shard::ShardShared;
@@ -39,6 +42,7 @@ pub(super) struct Worker {
     /// How far `now_ms` may be behind.
     coarse: Duration,
     watches: RefCell<Vec<Rc<Watch>>>,
+    pub(super) buffers: RefCell<Buffers>,
     close_due_ms: Cell<u64>,
 }
 
@@ -54,6 +58,12 @@ pub(super) struct Oracle {
     pub(super) waiting: Rc<Cell<usize>>,
     meter: Meter,
     directory: Directory,
+    desk: PlainDesk,
+    /// The key table as of the last question, to see whether it is another one now. It is only
+    /// compared: the cache holds the table until then, so no other can have its address.
+    keys_at: *const KeyTable,
+    /// Rises with every other key table.
+    keys_seen: u64,
     month_end_ns: u64,
     pub(super) explains: Arc<dyn Explains>,
 }
@@ -83,6 +93,9 @@ impl Oracle {
             counters: Arc::clone(counters),
             waiting: Rc::default(),
             meter,
+            desk: PlainDesk::default(),
+            keys_at: ptr::null(),
+            keys_seen: 0,
             month_end_ns: u64::MAX,
             explains,
         }
@@ -90,10 +103,25 @@ impl Oracle {
 
     /// Puts a question to the price oracle.
     pub(super) fn ask<T>(&mut self, question: impl FnOnce(&mut Answerer<'_>) -> T) -> T {
-        let left_ms = self.month_end_ns.saturating_sub(clock::unix_nanos()) / 1_000_000;
-        question(&mut Answerer {
+        self.ask_at(clock::unix_nanos(), |answerer, _, _| question(answerer))
+    }
+
+    /// The same, at a time that was read already, with what the short way needs: which of its key
+    /// tables the worker has now, and the desk.
+    pub(super) fn ask_at<T>(
+        &mut self,
+        now_ns: u64,
+        question: impl FnOnce(&mut Answerer<'_>, u64, &mut PlainDesk) -> T,
+    ) -> T {
+        let left_ms = self.month_end_ns.saturating_sub(now_ns) / 1_000_000;
+        let keys = self.keys.load();
+        if !ptr::eq(Arc::as_ptr(keys), self.keys_at) {
+            self.keys_at = Arc::as_ptr(keys);
+            self.keys_seen += 1;
+        }
+        let mut answerer = Answerer {
             prices: self.prices.load(),
-            keys: self.keys.load(),
+            keys,
             meter: &mut self.meter,
             directory: &mut self.directory,
             source: self.source.load(),
@@ -105,7 +133,8 @@ impl Oracle {
                 waiting: self.waiting.get(),
                 room: HTTP_WAITING,
             }),
-        })
+        };
+        question(&mut answerer, self.keys_seen, &mut self.desk)
     }
 
     pub(super) fn into_meter(self) -> Meter {
@@ -137,6 +166,7 @@ impl Worker {
             now_ms: Cell::new(0),
             coarse: (shortest / 8).clamp(Duration::from_millis(5), Duration::from_millis(100)),
             watches: RefCell::default(),
+            buffers: RefCell::default(),
             close_due_ms: Cell::new(METER_CLOSE_MS),
         });
         let tasks = LocalSet::new();
