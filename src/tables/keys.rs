@@ -271,6 +271,13 @@ mod tests {
     }
 
     #[test]
+    fn an_empty_table_takes_changes_like_any_other() {
+        let table = KeyTable::default().with_changes(vec![], &[KeyId(1)]);
+        assert!(table.is_empty() && table.find(KeyId(1)).is_none());
+        assert_eq!(table.with_changes(vec![entry(1, 7)], &[KeyId(1)]).len(), 1);
+    }
+
+    #[test]
     fn the_later_of_two_entries_wins() {
         let table = KeyTable::new(vec![entry(5, u64::MAX), entry(5, 0)]);
         assert!(!table.find(KeyId(5)).expect("there").is_usable(1));
