@@ -6,13 +6,20 @@ mod compare;
 mod cpu_time;
 mod feed;
 mod load;
+mod mac;
 mod machine;
+mod measure;
+mod options;
 mod parse;
+mod popularity;
 mod population;
+mod progress;
 mod stats;
 mod story;
 mod tally;
 mod target;
+mod train;
+mod udp;
 
 use std::process::ExitCode;
 
@@ -34,6 +41,8 @@ struct Cli {
 enum Command {
     /// This server beside a bare recvmmsg/sendmmsg echo, on the same cores in one run.
     Compare(compare::Args),
+    /// Load this server, or a running one, over UDP.
+    Udp(Box<udp::Args>),
     /// The answer path alone, without sockets.
     Answer(answer::Args),
     Parse(parse::ParseArgs),
@@ -51,6 +60,7 @@ enum Command {
 fn main() -> ExitCode {
     let outcome = match Cli::parse().command {
         Command::Compare(args) => compare::run(&args),
+        Command::Udp(args) => udp::run(&args),
         Command::Answer(args) => answer::run(&args),
         Command::Parse(args) => parse::run(&args).map(|()| true),
         Command::Feed(args) => feed::run(&args),

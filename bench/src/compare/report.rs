@@ -5,18 +5,13 @@ use std::fmt;
 
 use serde::Serialize;
 use trinity_beast::shard::driver::DriverKind;
-use trinity_beast::shard::socket::Granted;
-use trinity_protocol::Code;
 
-use crate::load::{Load, Plan};
+use crate::load::Plan;
 use crate::machine::Machine;
+use crate::measure::{Limit, Measurement};
+use crate::options::command;
 use crate::stats::Spread;
-use crate::tally::Tally;
-use crate::target::{Account, Side};
-
-/// A serving thread that was on its CPU, or waited for it, for at least this share of the
-/// time was the limit; below it the load generator was.
-const SATURATED: f64 = 0.95;
+use crate::target::{Setting, Side};
 
 /// Everything of one run.
 #[derive(Debug, Serialize)]
@@ -51,13 +46,6 @@ pub(crate) struct Ratio {
     cpu: Spread,
 }
 
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
-#[serde(rename_all = "lowercase")]
-pub(crate) enum Limit {
-    Server,
-    Loader,
-}
-
 #[derive(Debug, Serialize)]
 struct Medians {
     requests_per_second: f64,
@@ -68,107 +56,6 @@ struct Medians {
 #[derive(Debug, Serialize)]
 struct Round {
     sides: Vec<Measurement>,
-}
-
-/// One side in one round.
-#[derive(Clone, Debug, Serialize)]
-pub(crate) struct Measurement {
-    side: String,
-    requests_per_second: f64,
-    server_cpu_ns_per_request: f64,
-    /// Share of the time that the serving thread had its CPU.
-    server_busy: f64,
-    /// Share of the time that it was ready to run but something else had its CPU: not 0 on a
-    /// machine that is not quiet.
-    server_delayed: f64,
-    /// Without the time it waited for replies.
-    loader_cpu_ns_per_request: f64,
-    loader_busy: f64,
-    loader_delayed: f64,
-    limit: Limit,
-    round_trip_us: Percentiles,
-    #[serde(flatten)]
-    tally: Tally,
-    /// Replies by code other than OK that came at all.
-    errors: BTreeMap<&'static str, u64>,
-    /// What the server says of itself.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    account: Option<Account>,
-    receive_buffer_bytes: usize,
-    send_buffer_bytes: usize,
-    faults: Vec<String>,
-}
-
-#[derive(Clone, Copy, Debug, Serialize)]
-struct Percentiles {
-    p50: f64,
-    p99: f64,
-    p99_9: f64,
-    max: f64,
-}
-
-impl Measurement {
-    pub(crate) fn new(side: Side, load: &Load, account: Option<Account>, granted: Granted) -> Self {
-        let wall = load.wall.as_secs_f64();
-        let each_ns = |seconds: f64| seconds * 1e9 / load.measured.max(1) as f64;
-        let server_busy = load.server.on_cpu.as_secs_f64() / wall;
-        let server_delayed = load.server.delayed.as_secs_f64() / wall;
-        let loader_work = load.loader.on_cpu.saturating_sub(load.idle).as_secs_f64();
-        let us = |quantile| load.latency.value_at_quantile(quantile) as f64 / 1e3;
-        let codes = Code::ALL.iter().zip(load.tally.codes);
-        Self {
-            side: name(side),
-            requests_per_second: load.measured as f64 / wall,
-            server_cpu_ns_per_request: each_ns(load.server.on_cpu.as_secs_f64()),
-            server_busy,
-            server_delayed,
-            loader_cpu_ns_per_request: each_ns(loader_work),
-            loader_busy: loader_work / wall,
-            loader_delayed: load.loader.delayed.as_secs_f64() / wall,
-            limit: if server_busy + server_delayed >= SATURATED {
-                Limit::Server
-            } else {
-                Limit::Loader
-            },
-            round_trip_us: Percentiles {
-                p50: us(0.5),
-                p99: us(0.99),
-                p99_9: us(0.999),
-                max: load.latency.max() as f64 / 1e3,
-            },
-            errors: codes
-                .filter(|(_, n)| *n > 0)
-                .map(|(code, n)| (code.name(), n))
-                .collect(),
-            faults: faults(&load.tally, account.as_ref()),
-            tally: load.tally.clone(),
-            account,
-            receive_buffer_bytes: granted.receive_bytes,
-            send_buffer_bytes: granted.send_bytes,
-        }
-    }
-
-    /// What is wrong with the measurement: nothing, if every reply was right and accounted for.
-    #[cfg(test)]
-    pub(super) fn faults(&self) -> &[String] {
-        &self.faults
-    }
-
-    /// One line for people.
-    pub(crate) fn line(&self) -> String {
-        format!(
-            "{:<14} {:>9.0} requests/s, server {:>5.0} ns each ({:>3.0} % busy), loader {:>5.0} ns each ({:>3.0} % busy), \
-             p50 {:.0} us, lost {}",
-            self.side,
-            self.requests_per_second,
-            self.server_cpu_ns_per_request,
-            self.server_busy * 100.0,
-            self.loader_cpu_ns_per_request,
-            self.loader_busy * 100.0,
-            self.round_trip_us.p50,
-            self.tally.lost,
-        )
-    }
 }
 
 impl Report {
@@ -183,15 +70,15 @@ impl Report {
     ) -> Self {
         let smallest = |of: fn(&Measurement) -> usize| rounds.iter().flatten().map(of).min().unwrap_or(0);
         machine.drivers = drivers.iter().map(ToString::to_string).collect();
-        machine.receive_buffer_bytes = smallest(|m| m.receive_buffer_bytes);
-        machine.send_buffer_bytes = smallest(|m| m.send_buffer_bytes);
+        machine.receive_buffer_bytes = smallest(|m| m.receive_buffer_bytes.unwrap_or_default());
+        machine.send_buffer_bytes = smallest(|m| m.send_buffer_bytes.unwrap_or_default());
         let accounts = rounds.iter().flatten().filter_map(|m| m.account);
         machine.receive_drops = accounts.map(|account| account.receive_drops).sum();
         let mut ratios = BTreeMap::new();
         let mut spread = BTreeMap::new();
         let mut limit = Limit::Loader;
         for driver in drivers {
-            let Some(ratio) = Ratio::of(&rounds, &name(Side::Server(*driver))) else {
+            let Some(ratio) = Ratio::of(&rounds, &Side::Server(Setting::of(*driver)).to_string()) else {
                 continue;
             };
             let title = format!("udp_plain_vs_echo_{driver}");
@@ -210,7 +97,7 @@ impl Report {
             };
             medians.entry(side.clone()).or_insert_with(|| Medians {
                 requests_per_second: of(|m| m.requests_per_second),
-                server_cpu_ns_per_request: of(|m| m.server_cpu_ns_per_request),
+                server_cpu_ns_per_request: of(|m| m.server_cpu_ns_per_request.unwrap_or(f64::NAN)),
                 loader_cpu_ns_per_request: of(|m| m.loader_cpu_ns_per_request),
             });
         }
@@ -251,7 +138,7 @@ impl Ratio {
         let pairs: Vec<_> = rounds
             .iter()
             .filter_map(|sides| {
-                let echo = sides.iter().find(|m| m.side == name(Side::Echo))?;
+                let echo = sides.iter().find(|m| m.side == Side::Echo.to_string())?;
                 Some((echo, sides.iter().find(|m| m.side == side)?))
             })
             .collect();
@@ -262,9 +149,9 @@ impl Ratio {
         let rate = pairs
             .iter()
             .map(|(echo, server)| server.requests_per_second / echo.requests_per_second);
-        let cpu = pairs
-            .iter()
-            .map(|(echo, server)| echo.server_cpu_ns_per_request / server.server_cpu_ns_per_request);
+        let cpu = pairs.iter().filter_map(|(echo, server)| {
+            Some(echo.server_cpu_ns_per_request? / server.server_cpu_ns_per_request?)
+        });
         Some(Self {
             limit: if 2 * saturated > pairs.len() {
                 Limit::Server
@@ -289,10 +176,9 @@ impl fmt::Display for Report {
         writeln!(f, "{}", self.machine.line())?;
         writeln!(
             f,
-            "{} bytes each way, {} flows of {} outstanding, {} keys, {} symbols, {} rounds\n",
+            "{} bytes each way, {} flows, {} keys, {} symbols, {} rounds\n",
             self.datagram_bytes,
             self.plan.flows,
-            self.plan.window,
             self.keys,
             self.symbols,
             self.rounds.len()
@@ -334,63 +220,4 @@ impl fmt::Display for Report {
         }
         Ok(())
     }
-}
-
-/// What spoils a measurement, in words.
-fn faults(tally: &Tally, account: Option<&Account>) -> Vec<String> {
-    let mut faults = Vec::new();
-    let mut expect = |is_right: bool, what: String| {
-        if !is_right {
-            faults.push(what);
-        }
-    };
-    expect(tally.verified > 0, "no request was answered".into());
-    for (count, what) in [
-        (tally.unexpected, "replies that nobody asked for"),
-        (tally.malformed, "malformed replies"),
-        (tally.bad_tags, "replies with a wrong tag"),
-        (tally.bad_prices, "prices that are not the symbol's"),
-        (tally.sequence_back, "prices older than one seen before"),
-        (tally.codes.iter().sum(), "replies with a code other than OK"),
-    ] {
-        expect(count == 0, format!("{count} {what}"));
-    }
-    if let Some(account) = account {
-        let Account {
-            granted,
-            billed,
-            billed_entries,
-            ..
-        } = *account;
-        expect(
-            billed == granted && billed_entries == granted,
-            format!(
-                "{granted} requests of one symbol were granted, {billed} with {billed_entries} symbols billed"
-            ),
-        );
-        expect(
-            billed >= tally.verified + tally.late && billed <= tally.sent,
-            format!(
-                "{billed} requests were billed, but {} were sent and {} verified",
-                tally.sent, tally.verified
-            ),
-        );
-    }
-    faults
-}
-
-fn name(side: Side) -> String {
-    match side {
-        Side::Echo => "echo".into(),
-        Side::Server(driver) => format!("server-{driver}"),
-    }
-}
-
-/// The command line without the path of the program.
-fn command() -> String {
-    let args = std::env::args().skip(1);
-    std::iter::once("trinity-bench".to_owned())
-        .chain(args)
-        .collect::<Vec<_>>()
-        .join(" ")
 }
