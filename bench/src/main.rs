@@ -5,6 +5,7 @@ mod burst;
 mod compare;
 mod cpu_time;
 mod feed;
+mod flood;
 mod load;
 mod mac;
 mod machine;

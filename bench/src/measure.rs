@@ -58,6 +58,15 @@ pub(crate) struct Measurement {
     pub(crate) loader_delayed: f64,
     pub(crate) limit: Limit,
     pub(crate) latency_us: Percentiles,
+    /// Of an open loop: the peak of which its rate is a share.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) peak_requests_per_second: Option<f64>,
+    /// Beside a flood: how many datagrams it had, and the serving CPU time of every datagram that
+    /// the server received, the clients' and the flood's, over its whole life.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) flood_datagrams: Option<u64>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) server_cpu_ns_per_datagram: Option<f64>,
     /// See [`Load::behind`].
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(crate) behind: Option<f64>,
@@ -216,6 +225,9 @@ impl Measurement {
                 Limit::Loader
             },
             latency_us: Percentiles::of(&load.latency),
+            peak_requests_per_second: None,
+            flood_datagrams: None,
+            server_cpu_ns_per_datagram: None,
             behind: load.behind,
             errors: load.tally.errors().collect(),
             faults: faults(plan, &load.tally, account.as_ref()),
@@ -224,6 +236,12 @@ impl Measurement {
             receive_buffer_bytes: granted.map(|granted| granted.receive_bytes),
             send_buffer_bytes: granted.map(|granted| granted.send_bytes),
         }
+    }
+
+    /// Serving CPU time of one price, nanoseconds.
+    pub(crate) fn server_cpu_ns_per_price(&self) -> Option<f64> {
+        let prices_per_request = self.prices_per_second / self.requests_per_second;
+        Some(self.server_cpu_ns_per_request? / prices_per_request)
     }
 
     /// One line for people.

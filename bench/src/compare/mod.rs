@@ -1,18 +1,18 @@
 //! `trinity-bench compare`: the sides take turns on the same two cores, round after round.
 
+pub(crate) mod lineup;
+mod ratio;
 mod report;
+mod scenario;
 
 use std::time::Duration;
 
+use self::lineup::{EXTENSIONS, Lineup, Setup};
 use self::report::Report;
-use crate::load::{Form, Pace, Plan};
+use self::scenario::Scenario;
 use crate::machine::Machine;
-use crate::measure;
 use crate::options::{CoreArgs, DriverArg, seconds};
-use crate::popularity::Popularity;
-use crate::population::Population;
 use crate::progress::Steps;
-use crate::target::{Setting, Side, Tables};
 
 /// Options of `compare`.
 #[derive(Debug, clap::Args)]
@@ -20,11 +20,14 @@ pub(crate) struct Args {
     /// One JSON object on standard output, nothing else there.
     #[arg(long)]
     json: bool,
+    /// Scenarios to measure [default: plain,gso,batch,gso-batch,rtt and those of peers].
+    #[arg(long, value_enum, value_delimiter = ',')]
+    only: Vec<Scenario>,
     /// Rounds; in each every side is measured once.
     #[arg(long, default_value_t = 5, value_parser = clap::value_parser!(u32).range(1..=1_000))]
     rounds: u32,
     /// Measured seconds of each side and round.
-    #[arg(long, default_value_t = 2.0, value_parser = seconds)]
+    #[arg(long, default_value_t = 1.5, value_parser = seconds)]
     seconds: f64,
     /// Seconds before each measurement that do not count.
     #[arg(long, default_value_t = 0.3, value_parser = seconds)]
@@ -32,71 +35,58 @@ pub(crate) struct Args {
     /// Which of the server's drivers.
     #[arg(long, value_enum, default_value_t = DriverArg::All)]
     driver: DriverArg,
-    /// Symbols in the price table, all published; each request asks for one of them.
+    /// Symbols in the price table, all published, all equally likely.
     #[arg(long, default_value_t = 1_000, value_parser = clap::value_parser!(u32).range(1..=65_536))]
     symbols: u32,
-    /// Keys that take turns.
+    /// Keys of the plain clients that ask for one symbol; others have one key on each flow.
     #[arg(long, default_value_t = 100, value_parser = clap::value_parser!(u32).range(1..=30_000))]
     keys: u32,
     /// Client sockets.
     #[arg(long, default_value_t = 8, value_parser = clap::value_parser!(u32).range(1..=1_000))]
     flows: u32,
-    /// Requests outstanding on each client socket.
-    #[arg(long, default_value_t = 128, value_parser = clap::value_parser!(u32).range(1..=4_096))]
+    /// Requests outstanding on each client socket; twice as many where clients send trains.
+    #[arg(long, default_value_t = 128, value_parser = clap::value_parser!(u32).range(1..=2_048))]
     window: u32,
     #[command(flatten)]
     cores: CoreArgs,
 }
 
-/// Measures and reports; tells whether every reply was right and accounted for.
+/// Measures and reports; tells whether every reply was right and accounted for, and every
+/// promise kept.
 pub(crate) fn run(args: &Args) -> anyhow::Result<bool> {
     let cores = args.cores.pick()?;
     let (default_driver, drivers) = args.driver.pick()?;
     let machine = Machine::look(cores.serving[0], cores.loading)?;
-    let plan = Plan {
-        form: Form::Plain,
-        entries: 1,
-        pace: Pace::Closed {
-            window: args.window as usize,
-            eager: false,
-        },
-        flows: args.flows as usize,
-        sources: 1,
+    let setup = Setup {
+        drivers,
+        default_driver,
+        symbols: args.symbols as usize,
         keys: args.keys as usize,
-        popularity: Popularity::Uniform,
+        flows: args.flows as usize,
+        window: args.window as usize,
         warm_up: Duration::from_secs_f64(args.warm_up),
         time: Duration::from_secs_f64(args.seconds),
     };
-    let population = Population::new(args.keys as usize, args.symbols as usize)?;
+    let mut lineup = line_up(&setup, &args.only)?;
 
-    let mut sides = vec![Side::Echo];
-    sides.extend(drivers.iter().map(|driver| Side::Server(Setting::of(*driver))));
-    let progress = Steps::new(args.rounds as usize * sides.len());
+    let progress = Steps::new(args.rounds as usize * lineup.contestants.len());
     let mut rounds = Vec::new();
     for round in 0..args.rounds {
         let mut measured = Vec::new();
-        for side in &sides {
-            let tables = Tables::new(&population)?;
-            let measurement = measure::side(*side, &plan, &population, &tables, &cores)?;
+        for contestant in &lineup.contestants {
+            let mut measurement = (contestant.measure)(&cores)?;
+            measurement.side.clone_from(&contestant.name);
             progress.step(&format!("round {}: {}", round + 1, measurement.line()));
             measured.push(measurement);
         }
         rounds.push(measured);
         // The next round runs the other way, so that a machine that slows down or speeds up
         // favours nobody.
-        sides.reverse();
+        lineup.contestants.reverse();
     }
     progress.finish();
 
-    let report = Report::new(
-        default_driver,
-        &drivers,
-        rounds,
-        machine,
-        plan,
-        args.keys,
-        args.symbols,
-    );
+    let report = Report::new(&setup, &lineup.rules, rounds, machine);
     if args.json {
         println!("{}", serde_json::to_string(&report)?);
     } else {
@@ -105,12 +95,44 @@ pub(crate) fn run(args: &Args) -> anyhow::Result<bool> {
     Ok(report.is_clean())
 }
 
+/// The scenarios that were named, or the usual ones with those of other modules.
+fn line_up(setup: &Setup, only: &[Scenario]) -> anyhow::Result<Lineup> {
+    let mut lineup = Lineup::default();
+    let scenarios = if only.is_empty() { &Scenario::USUAL } else { only };
+    for scenario in scenarios {
+        scenario.line_up(setup, &mut lineup)?;
+    }
+    if only.is_empty() {
+        for extend in EXTENSIONS {
+            extend(setup, &mut lineup)?;
+        }
+    }
+    Ok(lineup)
+}
+
 #[cfg(test)]
 mod tests {
+    use std::collections::BTreeSet;
+
+    use clap::ValueEnum;
     use trinity_beast::shard::driver::cpus;
 
     use super::*;
     use crate::measure::Cores;
+
+    fn setup() -> Setup {
+        let (default_driver, drivers) = DriverArg::All.pick().expect("epoll always works");
+        Setup {
+            drivers,
+            default_driver,
+            symbols: 20,
+            keys: 5,
+            flows: 3,
+            window: 16,
+            warm_up: Duration::from_millis(20),
+            time: Duration::from_millis(80),
+        }
+    }
 
     #[test]
     fn every_side_answers_every_request_rightly_and_the_accounts_add_up() {
@@ -119,46 +141,62 @@ mod tests {
             serving: vec![allowed[0]],
             loading: *allowed.last().expect("at least one"),
         };
-        let plan = Plan {
-            form: Form::Plain,
-            entries: 1,
-            pace: Pace::Closed {
-                window: 16,
-                eager: false,
-            },
-            flows: 3,
-            sources: 1,
-            keys: 5,
-            popularity: Popularity::Uniform,
-            warm_up: Duration::from_millis(20),
-            time: Duration::from_millis(100),
+        let lineup = line_up(&setup(), &Scenario::USUAL).expect("made");
+        for contestant in &lineup.contestants {
+            let measured = (contestant.measure)(&cores).expect("measured");
+            // That something was answered at all is among what it checks.
+            assert!(measured.faults.is_empty(), "{}: {measured:?}", contestant.name);
+        }
+    }
+
+    #[test]
+    fn open_loops_and_floods_leave_every_verified_reply_right() {
+        let allowed = cpus::allowed().expect("readable");
+        let cores = Cores {
+            serving: vec![allowed[0]],
+            loading: *allowed.last().expect("at least one"),
         };
-        let population = Population::new(5, 20).expect("drawn");
-        let (_, drivers) = DriverArg::All.pick().expect("epoll always works");
-        let server = |driver| Side::Server(Setting::of(driver));
-        let echoes = drivers
+        let only = [Scenario::Open, Scenario::Capped, Scenario::Flood];
+        let lineup = line_up(&setup(), &only).expect("made");
+        for contestant in &lineup.contestants {
+            let measured = (contestant.measure)(&cores).expect("measured");
+            let tally = &measured.tally;
+            assert!(tally.verified > 0, "{}: {measured:?}", contestant.name);
+            let wrong = [
+                tally.bad_tags,
+                tally.bad_prices,
+                tally.sequence_back,
+                tally.unexpected,
+            ];
+            assert_eq!(wrong, [0; 4], "{}: {measured:?}", contestant.name);
+        }
+    }
+
+    #[test]
+    fn every_rule_names_two_contestants_and_every_promised_ratio_is_there() {
+        let lineup = line_up(&setup(), Scenario::value_variants()).expect("made");
+        let names: BTreeSet<_> = lineup.contestants.iter().map(|c| c.name.as_str()).collect();
+        assert_eq!(names.len(), lineup.contestants.len());
+        for rule in &lineup.rules {
+            assert!(
+                names.contains(&*rule.above) && names.contains(&*rule.below),
+                "{rule:?}"
+            );
+        }
+        let ratios: BTreeSet<_> = lineup
+            .rules
             .iter()
-            .copied()
-            .map(Side::BlockingEcho)
-            .chain([Side::Echo]);
-        let sides: Vec<_> = drivers.iter().copied().map(server).chain(echoes).collect();
-        for side in sides {
-            for (form, entries) in [
-                (Form::Plain, 1),
-                (Form::Plain, 31),
-                (Form::Gso, 1),
-                (Form::Gso, 31),
-            ] {
-                let plan = Plan {
-                    form,
-                    entries,
-                    ..plan.clone()
-                };
-                let tables = Tables::new(&population).expect("made");
-                let measured = measure::side(side, &plan, &population, &tables, &cores).expect("measured");
-                // That something was answered at all is among what it checks.
-                assert!(measured.faults.is_empty(), "{measured:?}");
-            }
+            .filter_map(|rule| rule.also.as_deref())
+            .collect();
+        for promised in [
+            "udp_plain_vs_echo",
+            "udp_gso_vs_echo",
+            "udp_batch_prices_vs_echo",
+            "udp_gso_batch_prices_vs_echo",
+            "rtt_p50_vs_blocking_echo",
+            "rtt_p50_spin_vs_blocking_echo",
+        ] {
+            assert!(ratios.contains(promised), "{promised}");
         }
     }
 }

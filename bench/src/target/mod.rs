@@ -23,7 +23,6 @@ pub(crate) enum Side {
     /// Every datagram goes back as it came, in batches.
     Echo,
     /// The same one by one, by whoever waits for it as the driver does.
-    #[cfg_attr(not(test), expect(dead_code, reason = "for the comparison of round trips"))]
     BlockingEcho(DriverKind),
     /// This server.
     Server(Setting),
