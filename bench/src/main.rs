@@ -6,6 +6,7 @@ mod compare;
 mod cpu_time;
 mod feed;
 mod flood;
+mod grow;
 mod load;
 mod mac;
 mod machine;
@@ -44,6 +45,11 @@ enum Command {
     Compare(compare::Args),
     /// Load this server, or a running one, over UDP.
     Udp(Box<udp::Args>),
+    /// What a request costs as keys, symbols, flows and shards grow.
+    Grow(grow::Args),
+    /// Serve for `grow`, which measures this process.
+    #[command(hide = true)]
+    Hold(grow::HoldArgs),
     /// The answer path alone, without sockets.
     Answer(answer::Args),
     Parse(parse::ParseArgs),
@@ -62,6 +68,8 @@ fn main() -> ExitCode {
     let outcome = match Cli::parse().command {
         Command::Compare(args) => compare::run(&args),
         Command::Udp(args) => udp::run(&args),
+        Command::Grow(args) => grow::run(&args),
+        Command::Hold(args) => grow::hold(&args),
         Command::Answer(args) => answer::run(&args),
         Command::Parse(args) => parse::run(&args).map(|()| true),
         Command::Feed(args) => feed::run(&args),

@@ -68,6 +68,15 @@ pub(crate) enum DriverArg {
 }
 
 impl DriverArg {
+    /// One that was named, or whichever `serve` would take.
+    pub(crate) const fn one(named: Option<DriverKind>) -> Self {
+        match named {
+            Some(DriverKind::Epoll) => Self::Epoll,
+            Some(DriverKind::Glommio) => Self::Glommio,
+            None => Self::All,
+        }
+    }
+
     /// The driver that `serve` would take here (or the one asked for), and those to measure.
     pub(crate) fn pick(self) -> anyhow::Result<(DriverKind, Vec<DriverKind>)> {
         Ok(match self {

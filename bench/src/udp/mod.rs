@@ -175,12 +175,7 @@ impl Args {
 
     fn measure_own(&self, plan: Plan) -> anyhow::Result<Report> {
         let cores = self.cores.pick()?;
-        let driver = match self.driver {
-            Some(DriverKind::Epoll) => DriverArg::Epoll,
-            Some(DriverKind::Glommio) => DriverArg::Glommio,
-            None => DriverArg::All,
-        };
-        let (driver, _) = driver.pick()?;
+        let (driver, _) = DriverArg::one(self.driver).pick()?;
         let side = Side::Server(Setting {
             driver,
             spin: Duration::from_micros(self.spin_us.into()),
