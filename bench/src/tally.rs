@@ -42,7 +42,8 @@ pub(crate) struct Tally {
 pub(crate) struct Asked<'a> {
     /// The symbols that were asked for, in order.
     pub(crate) symbols: &'a [u16],
-    /// Of every symbol the highest sequence seen.
+    /// Of every symbol the highest sequence seen; empty where replies may come in another order
+    /// than they were given in.
     pub(crate) newest: &'a mut [u32],
     /// Whether the server is this program's, whose prices are known beforehand.
     pub(crate) ours: bool,
@@ -80,7 +81,9 @@ impl Tally {
                 right = false;
                 continue;
             }
-            let newest = &mut asked.newest[symbol];
+            let Some(newest) = asked.newest.get_mut(symbol) else {
+                continue;
+            };
             let sequence = entry.sequence.get();
             in_order &= sequence >= *newest || !has_value(entry);
             *newest = sequence.max(*newest);

@@ -7,6 +7,7 @@ use std::time::Duration;
 use anyhow::Context;
 use serde::Serialize;
 use trinity_beast::shard::driver::DriverKind;
+use trinity_protocol::Code;
 
 use super::OUTSTANDING;
 use super::hold::{Order, Serving};
@@ -51,8 +52,22 @@ impl Memory {
         )
     }
 
+    /// What is wrong. That requests were shed is not: with so many customers within a second the
+    /// usage pages are full, which is as much memory as they can take.
     pub(super) fn faults(&self) -> Vec<String> {
-        let mut faults = self.load.faults.clone();
+        let mut faults = Vec::new();
+        let tally = &self.load.tally;
+        let wrong = tally.bad_tags + tally.bad_prices + tally.malformed + tally.unexpected + tally.duplicates;
+        let shed = tally.codes[Code::Overloaded as usize];
+        if wrong > 0 || tally.refusals() > shed {
+            faults.push(format!("memory: {}", self.load.faults.join(", ")));
+        }
+        if tally.verified < self.keys as u64 {
+            faults.push(format!(
+                "memory: only {} requests were answered, so not every key's",
+                tally.verified
+            ));
+        }
         if self.loaded_bytes > self.most_bytes {
             faults.push(format!("more than {} bytes are resident", self.most_bytes));
         }
@@ -116,13 +131,7 @@ pub(super) fn measure(driver: DriverKind, cores: &Cores, time: Duration) -> anyh
     drop(orders);
     let status = child.wait()?;
     anyhow::ensure!(status.success(), "the process to be measured failed: {status}");
-    let mut load = Measurement::new("memory".into(), &plan, &load, None, None);
-    if load.tally.sent < KEYS as u64 {
-        load.faults.push(format!(
-            "only {} requests were sent: not every key has asked",
-            load.tally.sent
-        ));
-    }
+    let load = Measurement::new("memory".into(), &plan, &load, None, None);
     Ok(Memory {
         symbols: SYMBOLS,
         keys: KEYS,

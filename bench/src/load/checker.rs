@@ -21,8 +21,8 @@ pub(super) struct Checker<'a> {
     callers: Vec<&'a Caller>,
     population: &'a Population,
     session: u32,
-    /// Per flow and symbol: the highest sequence seen. Only within one flow do replies come in
-    /// the order in which they were given.
+    /// Per flow and symbol: the highest sequence seen. Only those to one address come in the order
+    /// in which they were given: a server sends together what goes to one peer.
     sequences: Vec<Vec<u32>>,
 }
 
@@ -60,7 +60,17 @@ impl<'a> Checker<'a> {
             callers: writer::callers(population, plan),
             population,
             session,
-            sequences: vec![vec![0; population.symbols.len()]; plan.flows],
+            sequences: vec![
+                vec![
+                    0;
+                    if plan.sources == 1 {
+                        population.symbols.len()
+                    } else {
+                        0
+                    }
+                ];
+                plan.flows
+            ],
         })
     }
 

@@ -114,6 +114,17 @@ fn batches_and_server_agree_on_every_reply() {
 }
 
 #[test]
+fn a_running_server_is_judged_by_tags_forms_and_order() {
+    let server = Side::Server(Setting::of(DriverKind::Epoll));
+    let plan = Plan {
+        entries: 5,
+        ..QUICK.clone()
+    };
+    let load = load(server, Expected::Foreign, &plan, 3);
+    assert!(all_is_right(&load), "{:?}", load.tally);
+}
+
+#[test]
 fn many_addresses_and_many_keys_share_a_socket() {
     let setting = Setting {
         shards: 2,

@@ -47,7 +47,7 @@ pub(crate) struct Args {
     /// Requests outstanding on each client socket in the closed loop [default: 128; with gso 256].
     #[arg(long, value_parser = clap::value_parser!(u32).range(1..=4_096))]
     window: Option<u32>,
-    /// Keys of the server, of which at most 50,000 take turns [default: 100; with gso one a flow].
+    /// Keys of the server, of which at most 30,000 take turns [default: 100; with gso one a flow].
     #[arg(long, value_parser = clap::value_parser!(u32).range(1..=1_000_000))]
     keys: Option<u32>,
     /// Symbols in the price table, all published.
@@ -107,9 +107,10 @@ enum LoopArg {
     Open,
 }
 
-/// Most keys that take turns: a shard remembers 65,536 sessions, and some must be left for
-/// those that a run before this one opened.
-pub(crate) const ACTIVE_KEYS: usize = 50_000;
+/// Most keys that take turns: a usage page of a shard has a row for each key and second, 32,768
+/// in all, and pages circulate once a second. A shard that has more customers than that within a
+/// second sheds.
+pub(crate) const ACTIVE_KEYS: usize = 30_000;
 
 /// Measures and reports; tells whether every reply was right.
 pub(crate) fn run(args: &Args) -> anyhow::Result<bool> {
