@@ -159,7 +159,8 @@ pub(crate) fn foreign(
     population: &Population,
     loading: usize,
 ) -> anyhow::Result<Measurement> {
-    let load = load_from(loading, address, Expected::Foreign, plan, population, &[])?;
+    let load = load_from(loading, address, Expected::Foreign, plan, population, &[])
+        .with_context(|| format!("loading {address}: is a server running there, on this UDP port?"))?;
     Ok(Measurement::new(address.to_string(), plan, &load, None, None))
 }
 
@@ -206,7 +207,7 @@ impl Measurement {
         let loader_busy = loader_work / wall;
         let server_is_limit = match (busy, delayed) {
             (Some(busy), Some(delayed)) => busy + delayed >= SATURATED,
-            _ => loader_busy < LOADER_BUSY,
+            _ => matches!(plan.pace, Pace::Closed { .. }) && loader_busy < LOADER_BUSY,
         };
         let requests_per_second = load.measured as f64 / wall;
         Self {
