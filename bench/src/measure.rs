@@ -8,13 +8,12 @@ use anyhow::Context;
 use hdrhistogram::Histogram;
 use serde::Serialize;
 use trinity_beast::shard::driver::cpus;
-use trinity_beast::shard::socket::Granted;
 
 use crate::cpu_time::ThreadTime;
 use crate::load::{self, Expected, Load, Pace, Plan};
 use crate::population::Population;
 use crate::tally::Tally;
-use crate::target::{Account, Side, Tables, Target};
+use crate::target::{Account, Buffers, Side, Tables, Target};
 
 /// A serving thread that was on its CPU, or waited for it, for at least this share of the
 /// time was the limit; below it the load generator was.
@@ -197,7 +196,7 @@ impl Measurement {
         plan: &Plan,
         load: &Load,
         account: Option<Account>,
-        granted: Option<Granted>,
+        granted: Option<Buffers>,
     ) -> Self {
         let wall = load.wall.as_secs_f64();
         let each_ns = |seconds: f64| seconds * 1e9 / load.measured.max(1) as f64;

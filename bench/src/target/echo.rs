@@ -13,14 +13,13 @@ use std::sync::mpsc;
 use std::thread::{self, JoinHandle};
 
 use anyhow::Context;
-use socket2::{Domain, Protocol, Socket, Type};
+use socket2::{Domain, Protocol, SockRef, Socket, Type};
 use trinity_beast::limits::SOCKET_BUFFER_BYTES;
 use trinity_beast::shard::driver::glommio::GlommioDriver;
 use trinity_beast::shard::driver::{DriverKind, cpus};
-use trinity_beast::shard::socket::Granted;
 use trinity_protocol::MAX_DATAGRAM;
 
-use super::{Rest, Target, join};
+use super::{Buffers, Rest, Target, join};
 use crate::burst::{Burst, wait_readable};
 use crate::cpu_time::ThreadTime;
 
@@ -54,10 +53,7 @@ pub(super) fn batched(address: SocketAddr, cpu: usize) -> anyhow::Result<Target>
         .bind(&address.into())
         .context("binding the echo's socket")?;
     let address = local(&socket)?;
-    let granted = Granted {
-        receive_bytes: socket.recv_buffer_size()?,
-        send_bytes: socket.send_buffer_size()?,
-    };
+    let granted = Buffers::of(&socket)?;
     start(address, granted, cpu, move |stop| batches(&socket, stop))
 }
 
@@ -65,13 +61,7 @@ pub(super) fn batched(address: SocketAddr, cpu: usize) -> anyhow::Result<Target>
 /// of these names.
 pub(super) fn blocking(address: SocketAddr, cpu: usize, driver: DriverKind) -> anyhow::Result<Target> {
     let socket = UdpSocket::bind(address).context("binding the echo's socket")?;
-    let granted = {
-        let socket = socket2::SockRef::from(&socket);
-        Granted {
-            receive_bytes: socket.recv_buffer_size()?,
-            send_bytes: socket.send_buffer_size()?,
-        }
-    };
+    let granted = Buffers::of(&SockRef::from(&socket))?;
     let address = socket.local_addr()?;
     match driver {
         DriverKind::Epoll => start(address, granted, cpu, move |stop| one_by_one(&socket, stop)),
@@ -83,7 +73,7 @@ pub(super) fn blocking(address: SocketAddr, cpu: usize, driver: DriverKind) -> a
 
 fn start(
     address: SocketAddr,
-    granted: Granted,
+    granted: Buffers,
     cpu: usize,
     serve: impl FnOnce(&AtomicBool) -> anyhow::Result<()> + Send + 'static,
 ) -> anyhow::Result<Target> {

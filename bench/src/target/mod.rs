@@ -9,6 +9,7 @@ use std::net::SocketAddr;
 use std::thread::JoinHandle;
 use std::time::Duration;
 
+use socket2::Socket;
 use trinity_beast::shard::driver::DriverKind;
 use trinity_beast::shard::socket::Granted;
 
@@ -73,13 +74,38 @@ impl fmt::Display for Side {
     }
 }
 
+/// What the kernel granted a serving socket, bytes as it counts them.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Buffers {
+    pub(crate) receive_bytes: usize,
+    pub(crate) send_bytes: usize,
+}
+
+impl Buffers {
+    /// Of an echo's socket.
+    fn of(socket: &Socket) -> std::io::Result<Self> {
+        Ok(Self {
+            receive_bytes: socket.recv_buffer_size()?,
+            send_bytes: socket.send_buffer_size()?,
+        })
+    }
+
+    /// Of the socket that was granted less.
+    fn least(self, other: &Granted) -> Self {
+        Self {
+            receive_bytes: self.receive_bytes.min(other.receive_bytes),
+            send_bytes: self.send_bytes.min(other.send_bytes),
+        }
+    }
+}
+
 /// A side that serves.
 pub(crate) struct Target {
     pub(crate) address: SocketAddr,
     /// Of each serving thread.
     pub(crate) times: Vec<ThreadTime>,
     /// Of the socket that was granted least.
-    pub(crate) granted: Granted,
+    pub(crate) granted: Buffers,
     rest: Rest,
 }
 

@@ -12,7 +12,7 @@ use arc_swap::ArcSwap;
 use serde::Serialize;
 use trinity_beast::clock;
 use trinity_beast::shard::driver::cpus;
-use trinity_beast::shard::socket::{Granted, bind_group};
+use trinity_beast::shard::socket::bind_group;
 use trinity_beast::shard::{self, ShardParts, ShardShared};
 use trinity_beast::tables::counters::{Counter, ShardCounters};
 use trinity_beast::tables::keys::KeyTable;
@@ -21,7 +21,7 @@ use trinity_beast::tables::prices::{PriceWriter, SymbolIndex, SymbolNames};
 use trinity_protocol::Code;
 
 use super::control::Control;
-use super::{Rest, Setting, Target, join};
+use super::{Buffers, Rest, Setting, Target, join};
 use crate::cpu_time::ThreadTime;
 use crate::population::{self, Population};
 
@@ -100,7 +100,7 @@ pub(super) fn start(
     let mut shards = Vec::new();
     let mut all_pages = Vec::new();
     let mut times = Vec::new();
-    let mut granted = Granted {
+    let mut granted = Buffers {
         receive_bytes: usize::MAX,
         send_bytes: usize::MAX,
     };
@@ -135,8 +135,7 @@ pub(super) fn start(
             anyhow::bail!("a shard ended before it began");
         };
         times.push(time?);
-        granted.receive_bytes = granted.receive_bytes.min(shard_granted.receive_bytes);
-        granted.send_bytes = granted.send_bytes.min(shard_granted.send_bytes);
+        granted = granted.least(&shard_granted);
         all_pages.push(pages);
         shards.push(Shard { counters, thread });
     }
