@@ -278,9 +278,11 @@ fn faults(plan: &Plan, tally: &Tally, account: Option<&Account>) -> Vec<String> 
         (tally.bad_tags, "replies with a wrong tag"),
         (tally.bad_prices, "prices that are not the symbol's"),
         (tally.sequence_back, "prices older than one seen before"),
-        (tally.refusals(), "replies with a code other than OK"),
     ] {
         expect(count == 0, format!("{count} {what}"));
+    }
+    for (code, count) in tally.errors() {
+        expect(false, format!("{count} replies with the code {code}"));
     }
     if let Pace::Open { .. } = plan.pace {
         expect(

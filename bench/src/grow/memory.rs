@@ -42,24 +42,28 @@ impl Memory {
     pub(super) fn line(&self) -> String {
         let mb = |bytes: u64| bytes as f64 / 1e6;
         format!(
-            "resident with {} symbols, {} keys, {} shards: {:.1} MB before, {:.1} MB set up, {:.1} MB under load",
+            "resident with {} symbols, {} keys, {} shards: {:.1} MB before, {:.1} MB set up, {:.1} MB under load \
+             ({} of {} requests refused)",
             self.symbols,
             self.keys,
             self.shards,
             mb(self.bare_bytes),
             mb(self.set_up_bytes),
-            mb(self.loaded_bytes)
+            mb(self.loaded_bytes),
+            self.load.tally.refusals(),
+            self.load.tally.sent
         )
     }
 
-    /// What is wrong. That requests were shed is not: with so many customers within a second the
-    /// usage pages are full, which is as much memory as they can take.
+    /// What is wrong. That some requests are refused is not: with so many customers within a second
+    /// usage pages are full (OVERLOADED), and so is the odd bucket of the session table
+    /// (RATE_LIMITED). That is as much memory as they can take.
     pub(super) fn faults(&self) -> Vec<String> {
         let mut faults = Vec::new();
         let tally = &self.load.tally;
         let wrong = tally.bad_tags + tally.bad_prices + tally.malformed + tally.unexpected + tally.duplicates;
-        let shed = tally.codes[Code::Overloaded as usize];
-        if wrong > 0 || tally.refusals() > shed {
+        let refused = tally.codes[Code::Overloaded as usize] + tally.codes[Code::RateLimited as usize];
+        if wrong > 0 || tally.refusals() > refused {
             faults.push(format!("memory: {}", self.load.faults.join(", ")));
         }
         if tally.verified < self.keys as u64 {
