@@ -3,11 +3,12 @@
 
 use trinity_protocol::{CLOCK_WINDOW_NS, MAX_DATAGRAM, MAX_ENTRIES};
 
-/// Datagrams received by one `recvmmsg` and answered as one batch.
+/// Messages received by one `recvmmsg`, and datagrams answered as one batch. A message may be a
+/// train of several datagrams that came joined (UDP_GRO).
 pub const BATCH_MESSAGES: usize = 64;
-/// Bytes of one receive slot. Longer than any valid datagram, so that an oversized one is
-/// seen as such and not mistaken for its truncated beginning.
-pub const RECEIVE_SLOT_BYTES: usize = 1_088;
+/// Bytes of one receive slot: the longest train there can be, and a cache line more, so that the
+/// beginnings of the slots fall into different sets of the caches.
+pub const RECEIVE_SLOT_BYTES: usize = (64 << 10) + 64;
 /// Socket buffer asked for, bytes each way; the kernel may grant less.
 pub const SOCKET_BUFFER_BYTES: usize = 8 << 20;
 /// Longest time a shard parks, milliseconds: its heartbeat and its timers stay fresh.
@@ -62,6 +63,16 @@ pub const SWEEP_SLOTS: usize = 512;
 pub const UNSIGNED_ERRORS_PER_SECOND: u32 = 10_000;
 /// Unsigned error replies one shard may send at once.
 pub const UNSIGNED_ERRORS_BURST: u32 = 2_000;
+
+/// OVERLOADED replies that one shard sends per second to requests that it sheds; beyond it there
+/// is silence.
+pub const OVERLOADED_PER_SECOND: u32 = 5_000;
+/// OVERLOADED replies that one shard may send at once.
+pub const OVERLOADED_BURST: u32 = 500;
+/// After how many full batches in a row a shard looks how much still waits in its socket.
+pub const PRESSURE_BATCHES: u32 = 8;
+/// Longest time a shard may be told to spin before it parks, microseconds.
+pub const SPIN_MAX_US: u64 = 10_000;
 
 /// Request rows (key, second, protocol, outcome) of one usage page.
 pub const METER_REQUEST_ROWS: usize = 1 << 15;
@@ -167,7 +178,11 @@ pub const RECORDING_FILES: usize = 4_096;
 pub const CONVERT_ROWS: usize = 10_000_000;
 
 const _: () = {
-    assert!(RECEIVE_SLOT_BYTES > MAX_DATAGRAM);
+    assert!(RECEIVE_SLOT_BYTES > MAX_DATAGRAM && RECEIVE_SLOT_BYTES.is_multiple_of(64));
+    assert!(
+        RECEIVE_SLOT_BYTES > 1 << 16,
+        "no train is longer than the lengths of UDP allow"
+    );
     assert!(SHARD_SESSIONS <= 1 << 16, "session slots are 16-bit numbers");
     assert!(KEY_SESSIONS as usize <= SHARD_SESSIONS);
     assert!(REPEATS_BANKED <= REPEATS_BANK_MAX);

@@ -108,6 +108,7 @@ fn ten_thousand_tries(driver: DriverKind) {
             counters: Arc::clone(&own),
             shared: Arc::clone(&shared),
             seed: 5,
+            spin: Duration::ZERO,
         };
         let (tell, started) = std::sync::mpsc::channel();
         shards.push(thread::spawn(move || {

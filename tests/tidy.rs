@@ -13,7 +13,7 @@ const MAX_COLUMNS: usize = 120;
 /// generator's own sockets, and the test that denies io_uring to a child by seccomp.
 const UNSAFE: &[&str] = &[
     "src/shard/socket.rs",
-    "src/shard/socket/group.rs",
+    "src/shard/socket/",
     "src/shard/driver/",
     "src/tables/prices.rs",
     "src/tables/meter.rs",

@@ -4,7 +4,7 @@
 use std::sync::Arc;
 
 use serde_json::Value;
-use trinity_beast::lpo::udp::{Answerer, UnsignedBudget};
+use trinity_beast::lpo::udp::{Answerer, Budgets, Pressure, Scratch};
 use trinity_beast::tables::counters::ShardCounters;
 use trinity_beast::tables::keys::{KeyEntry, KeyTable};
 use trinity_beast::tables::limiter::Limits;
@@ -59,7 +59,9 @@ fn the_service_answers_every_vector_as_published() {
             windows: &mut Windows::new(1),
             meter: &mut meter,
             counters: &ShardCounters::default(),
-            unsigned: &UnsignedBudget::default(),
+            budgets: &Budgets::default(),
+            pressure: Pressure::None,
+            scratch: &mut Scratch::default(),
             now_ns: number(&vector["server_clock_ns"]),
             month_left_ms: 0,
             misses: None,

@@ -16,9 +16,11 @@ pub(crate) const LANES: usize = 16;
 pub(crate) fn tags(key: &MacKey, datagrams: &[&[u8]]) -> [Tag; LANES] {
     assert!(datagrams.len() <= LANES);
     let mut tags = [UNSIGNED; LANES];
-    for (tag, datagram) in tags.iter_mut().zip(datagrams) {
-        *tag = key.tag(&datagram[..datagram.len() - TAG_LEN]);
+    let mut signed = [&[][..]; LANES];
+    for (signed, datagram) in signed.iter_mut().zip(datagrams) {
+        *signed = &datagram[..datagram.len() - TAG_LEN];
     }
+    key.tag_train(&signed[..datagrams.len()], &mut tags);
     tags
 }
 

@@ -1,18 +1,21 @@
 //! Load generator and side-by-side measurements for Trinity Beast.
 
 mod answer;
+mod budget;
 mod burst;
 mod compare;
 mod cpu_time;
 mod feed;
 mod flood;
 mod grow;
+mod http;
 mod load;
 mod mac;
 mod machine;
 mod measure;
 mod options;
 mod parse;
+mod peers;
 mod popularity;
 mod population;
 mod progress;
@@ -50,8 +53,14 @@ enum Command {
     /// Serve for `grow`, which measures this process.
     #[command(hide = true)]
     Hold(grow::HoldArgs),
+    /// This server's HTTP worker beside nginx with a fixed body.
+    Http(http::Args),
+    /// Servers of other people on the same cores: valkey-server, memcached, nginx, NSD.
+    Peers(peers::Args),
     /// The answer path alone, without sockets.
     Answer(answer::Args),
+    /// Instructions of the answer path, counted under callgrind and held against the record.
+    Budget(budget::Args),
     Parse(parse::ParseArgs),
     Feed(feed::FeedArgs),
     /// What the oracle says of a symbol in a recording, moment by moment.
@@ -70,7 +79,10 @@ fn main() -> ExitCode {
         Command::Udp(args) => udp::run(&args),
         Command::Grow(args) => grow::run(&args),
         Command::Hold(args) => grow::hold(&args),
+        Command::Http(args) => http::run(&args),
+        Command::Peers(args) => peers::run(&args),
         Command::Answer(args) => answer::run(&args),
+        Command::Budget(args) => budget::run(&args),
         Command::Parse(args) => parse::run(&args).map(|()| true),
         Command::Feed(args) => feed::run(&args),
         Command::Minutes(args) => story::minutes::run(&args).map(|()| true),

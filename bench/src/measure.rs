@@ -79,6 +79,8 @@ pub(crate) struct Measurement {
     /// Of the serving socket, as the kernel counts; `None` of a server in another process.
     pub(crate) receive_buffer_bytes: Option<usize>,
     pub(crate) send_buffer_bytes: Option<usize>,
+    /// Whether trains come to it whole (UDP_GRO).
+    pub(crate) receives_trains: Option<bool>,
     pub(crate) faults: Vec<String>,
 }
 
@@ -235,6 +237,7 @@ impl Measurement {
             account,
             receive_buffer_bytes: granted.map(|granted| granted.receive_bytes),
             send_buffer_bytes: granted.map(|granted| granted.send_bytes),
+            receives_trains: granted.map(|granted| granted.joins),
         }
     }
 

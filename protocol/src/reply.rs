@@ -145,21 +145,38 @@ impl<'a> ReplyView<'a> {
 ///
 /// # Panics
 ///
-/// If `count` is more than [`MAX_ENTRIES`].
-pub fn reply_entries_mut(buffer: &mut [u8; MAX_DATAGRAM], count: usize) -> &mut [PriceEntry] {
+/// If the buffer is too short for `count` entries.
+#[inline]
+pub fn reply_entries_mut(buffer: &mut [u8], count: usize) -> &mut [PriceEntry] {
     let bytes = &mut buffer[HEADER_LEN..HEADER_LEN + count * ENTRY_LEN];
     <[PriceEntry]>::mut_from_bytes(bytes).expect("a whole number of entries, and they need no alignment")
 }
 
 /// Writes the header around `count` entries that are already in place, and signs.
+///
+/// # Panics
+///
+/// If the buffer is too short for a datagram of `count` entries.
 #[inline]
 pub fn seal_reply<'b>(
-    buffer: &'b mut [u8; MAX_DATAGRAM],
+    buffer: &'b mut [u8],
     kind: Kind,
     count: usize,
     head: ReplyHead,
     key: Option<&MacKey>,
 ) -> &'b [u8] {
+    write_reply_head(buffer, kind, count, head);
+    sign(buffer, count, key)
+}
+
+/// Writes the header of a reply with `count` entries, for a train that is signed as a whole
+/// ([`MacKey::tag_train`]): then the tag follows the last entry.
+///
+/// # Panics
+///
+/// If the buffer is shorter than a header.
+#[inline]
+pub fn write_reply_head(buffer: &mut [u8], kind: Kind, count: usize, head: ReplyHead) {
     let header = ReplyHeader {
         magic: MAGIC,
         version: VERSION,
@@ -173,7 +190,6 @@ pub fn seal_reply<'b>(
         clock_ns: head.clock_ns.into(),
     };
     buffer[..HEADER_LEN].copy_from_slice(header.as_bytes());
-    sign(buffer, count, key)
 }
 
 /// Writes a PRICE reply and signs it.

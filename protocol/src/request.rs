@@ -238,6 +238,11 @@ impl<'a> RequestView<'a> {
         self.entries
     }
 
+    /// What the tag covers: every byte before it.
+    pub const fn signed(&self) -> &'a [u8] {
+        self.signed
+    }
+
     /// The tag as it came.
     pub const fn tag(&self) -> &'a Tag {
         self.tag

@@ -14,6 +14,7 @@ pub mod serve;
 pub mod symbols;
 #[cfg(test)]
 mod tests;
+pub mod tune;
 pub mod watch;
 
 use std::io::Write;
@@ -44,10 +45,12 @@ enum Command {
     Symbols(symbols::SymbolsArgs),
     Decode(decode::DecodeArgs),
     Record(record::RecordArgs),
+    Tune(tune::TuneArgs),
 }
 
 /// Runs one command: exit code 0 is success, 1 failure, 2 wrong usage, 3 (of `query` and
-/// `explain`) a symbol without a price, 4 (of `decode`) a frame that is not understood.
+/// `explain`) a symbol without a price, 4 (of `decode`) a frame that is not understood. Of `tune`, 1
+/// is a machine that is not fit, 2 that it could not be looked at.
 pub fn run(cli: Cli) -> ExitCode {
     let mut out = std::io::stdout().lock();
     let result = match cli.command {
@@ -67,6 +70,7 @@ pub fn run(cli: Cli) -> ExitCode {
         Command::Symbols(args) => symbols::run(&args, &mut out).map(|()| 0),
         Command::Decode(args) => decode::run(&args, &mut out),
         Command::Record(args) => record::run_live(&args, &mut out).map(|()| 0),
+        Command::Tune(args) => Ok(tune::run(&args, &mut out)),
     };
     match result {
         Ok(code) => ExitCode::from(code),

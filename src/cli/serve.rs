@@ -10,6 +10,7 @@ use crate::control::node::Node;
 pub fn run(args: ServeArgs) -> anyhow::Result<()> {
     let config = Config::new(args)?;
     super::logging::start(config.production);
+    super::tune::log_at_start(&config);
     let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_all()
         .build()

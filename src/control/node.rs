@@ -19,7 +19,7 @@ use super::keys::KeySync;
 use super::live::{self, LiveParts, LiveSettings};
 use super::market::{self, Publisher};
 use super::ops::{Fact, KeysFacts, LedgerFacts, MarketFacts, MarketKind, Ops, ProcessFacts, ShardFacts};
-use super::shards::{self, Shards};
+use super::shards::{self, ShardSettings, Shards};
 use super::supervise::{self, Stop};
 use super::symbols::SymbolSync;
 use super::usage::UsageFlush;
@@ -143,10 +143,14 @@ impl Node {
         shared
             .month_end_ns
             .store(calendar::month_end_ns(now_ns), Ordering::Relaxed);
+        let settings = ShardSettings {
+            address: config.udp,
+            driver: driver.kind,
+            spin: config.spin,
+        };
         let shards = Shards::start(
-            config.udp,
+            &settings,
             &ops.shards,
-            &driver,
             &prices,
             &keys.table(),
             ops.misses.as_ref(),

@@ -11,7 +11,7 @@ use anyhow::{Context, anyhow, bail};
 use arc_swap::ArcSwap;
 
 use super::ops::ShardFacts;
-use crate::shard::driver::{Chosen, cpus};
+use crate::shard::driver::{DriverKind, cpus};
 use crate::shard::socket::{Granted, Steering, bind_group};
 use crate::shard::{self, ShardParts, ShardShared};
 use crate::tables::keys::KeyTable;
@@ -34,6 +34,17 @@ pub struct ShardHandle {
     thread: JoinHandle<io::Result<Meter>>,
 }
 
+/// What all shards have in common.
+#[derive(Clone, Copy, Debug)]
+pub struct ShardSettings {
+    /// Where they are to listen.
+    pub address: SocketAddr,
+    /// How they wait.
+    pub driver: DriverKind,
+    /// For how long they look for more before they wait.
+    pub spin: Duration,
+}
+
 /// All shards of this process.
 #[derive(Debug)]
 pub struct Shards {
@@ -47,7 +58,8 @@ pub struct Shards {
     pub shared: Arc<ShardShared>,
 }
 
-/// How many shards to run, and where.
+/// How many shards to run, and where. More than there are CPUs take turns; `tune` and the checks at
+/// the start say so.
 pub fn plan(asked: Option<usize>) -> anyhow::Result<Vec<Option<usize>>> {
     let allowed = cpus::allowed().context("cannot read this process's CPU affinity")?;
     // The smaller of affinity and CPU quota; below one vCPU it says 1.
@@ -55,13 +67,6 @@ pub fn plan(asked: Option<usize>) -> anyhow::Result<Vec<Option<usize>>> {
         .map_or(1, usize::from)
         .min(allowed.len().max(1));
     let count = asked.unwrap_or(available);
-    if count > available {
-        tracing::warn!(
-            shards = count,
-            available,
-            "more shards than CPUs: they will take turns, and a CPU quota will throttle them"
-        );
-    }
     Ok((0..count)
         .map(|index| allowed.get(index % allowed.len().max(1)).copied())
         .collect())
@@ -71,14 +76,18 @@ impl Shards {
     /// Binds all sockets in shard order, then starts one thread per shard; returns once all
     /// of them serve.
     pub fn start(
-        address: SocketAddr,
+        settings: &ShardSettings,
         facts: &[ShardFacts],
-        driver: &Chosen,
         prices: &[PriceCopy],
         keys: &Arc<ArcSwap<KeyTable>>,
         misses: Option<&Arc<MissBoard>>,
         shared: &Arc<ShardShared>,
     ) -> anyhow::Result<Self> {
+        let ShardSettings {
+            address,
+            driver,
+            spin,
+        } = *settings;
         let (sockets, address, steering) = bind_group(address, facts.len()).with_context(|| {
             format!(
                 "cannot listen on UDP {address}: is another server there? Stop it, or choose a port \
@@ -100,19 +109,16 @@ impl Shards {
                 counters: Arc::clone(&facts.counters),
                 shared: Arc::clone(shared),
                 seed: getrandom::u64().map_err(|error| anyhow!("no randomness: {error}"))?,
+                spin,
             };
-            let (report, kind) = (report.clone(), driver.kind);
+            let report = report.clone();
             let thread = thread::Builder::new()
                 .name(format!("shard-{index}"))
-                .spawn(move || shard::run(parts, kind, |granted| started_at(&report, index, granted)))?;
-            let granted = Granted {
-                receive_bytes: 0,
-                send_bytes: 0,
-            };
+                .spawn(move || shard::run(parts, driver, |granted| started_at(&report, index, granted)))?;
             handles.push(ShardHandle {
                 pages,
                 cpu: facts.cpu,
-                granted,
+                granted: Granted::default(),
                 thread,
             });
         }

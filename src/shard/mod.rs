@@ -8,6 +8,7 @@
 
 pub mod driver;
 mod parked;
+mod pressure;
 pub mod socket;
 mod trains;
 pub mod web;
@@ -24,10 +25,11 @@ use self::driver::epoll::EpollDriver;
 use self::driver::glommio::GlommioDriver;
 use self::driver::{Driver, DriverKind, cpus};
 use self::parked::Parked;
+use self::pressure::Gauge;
 use self::socket::{BatchSocket, Granted};
 use crate::clock::{self, is_due};
-use crate::limits::{BATCH_MESSAGES, METER_CLOSE_MS, PARK_MS, PARK_WAITING_MS, PARKED_REQUESTS};
-use crate::lpo::udp::{Answerer, AwaitedList, Misses, Reaction, UnsignedBudget};
+use crate::limits::{BATCH_MESSAGES, METER_CLOSE_MS, PARK_MS, PARK_WAITING_MS, PARKED_REQUESTS, SPIN_MAX_US};
+use crate::lpo::udp::{Answerer, AwaitedList, Budgets, Misses, Outcomes, Pressure, Scratch};
 use crate::tables::counters::{ShardCounters, Waited};
 use crate::tables::keys::KeyTable;
 use crate::tables::meter::{Meter, RowIndex};
@@ -58,6 +60,9 @@ pub struct ShardParts {
     pub shared: Arc<ShardShared>,
     /// Unpredictable; keeps clients from aiming at one bucket of the session table.
     pub seed: u64,
+    /// For how long after its last useful turn it looks for more before it parks, at most
+    /// [`SPIN_MAX_US`](crate::limits::SPIN_MAX_US).
+    pub spin: Duration,
 }
 
 /// What the control plane tells every shard.
@@ -75,9 +80,9 @@ pub struct Shard {
     socket: BatchSocket,
     desk: Desk,
     parked: Parked,
-    rows: [Option<RowIndex>; BATCH_MESSAGES],
-    /// Of the last turn's batch, how many were let wait.
-    kept: usize,
+    outcomes: Outcomes,
+    gauge: Gauge,
+    spin_ns: u64,
     sweep_due_ns: u64,
     close_due_ns: u64,
 }
@@ -91,7 +96,9 @@ struct Desk {
     meter: Meter,
     counters: Arc<ShardCounters>,
     shared: Arc<ShardShared>,
-    unsigned: UnsignedBudget,
+    budgets: Budgets,
+    pressure: Pressure,
+    scratch: Scratch,
     misses: Option<Arc<MissBoard>>,
     awaited: AwaitedList,
 }
@@ -115,72 +122,122 @@ impl Shard {
                 meter: parts.meter,
                 counters: parts.counters,
                 shared: parts.shared,
-                unsigned: UnsignedBudget::default(),
+                budgets: Budgets::default(),
+                pressure: Pressure::None,
+                scratch: Scratch::default(),
                 misses: parts.misses,
                 awaited: AwaitedList::EMPTY,
             },
             parked: Parked::new(),
-            rows: [None; BATCH_MESSAGES],
-            kept: 0,
+            outcomes: Outcomes::default(),
+            gauge: Gauge::default(),
+            spin_ns: u64::try_from(parts.spin.as_nanos())
+                .unwrap_or(u64::MAX)
+                .min(SPIN_MAX_US * 1_000),
             sweep_due_ns: 0,
             close_due_ns: 0,
         }
     }
 
-    /// Receives a batch, answers it and sends the replies, and those to requests that waited
-    /// for long enough; tells how many datagrams came.
+    /// Receives what is there, up to [`BATCH_MESSAGES`] messages, answers it and sends the replies,
+    /// and those to requests that waited for long enough. Tells how many datagrams came, and the
+    /// time after it.
     ///
-    /// `now_ns` is the turn's clock. The latency of the batch is counted by
-    /// [`Shard::settle`] with the clock after it.
-    pub fn turn(&mut self, now_ns: u64) -> usize {
-        let received = self.socket.receive().unwrap_or_else(|_| {
-            self.desk.counters.receive_errors.add(1);
+    /// `now_ns` is the time before it; `clock` is read once a batch.
+    pub fn turn(&mut self, now_ns: u64, clock: impl Fn() -> u64) -> (usize, u64) {
+        let counters = &self.desk.counters;
+        let messages = self.socket.receive().unwrap_or_else(|_| {
+            counters.receive_errors.add(1);
             0
         });
-        self.desk.counters.heartbeat_ns.set(now_ns);
-        self.kept = 0;
-        if received > 0 {
-            self.answer_batch(received, now_ns);
+        counters.heartbeat_ns.set(now_ns);
+        let is_full = messages == BATCH_MESSAGES;
+        self.desk.pressure = self.gauge.observe(is_full, || self.socket.backlog().ok());
+        counters.pressure.set(self.desk.pressure as u64);
+        let (mut received, mut began_ns) = (0, now_ns);
+        while self.socket.next_batch() > 0 {
+            let datagrams = self.answer_batch(began_ns);
+            let ended_ns = clock();
+            self.count(datagrams, ended_ns.saturating_sub(now_ns));
+            received += datagrams;
+            began_ns = ended_ns;
         }
-        if self.parked.look(now_ns) {
-            self.answer_parked(now_ns, false);
+        if self.parked.look(began_ns) {
+            self.answer_parked(began_ns, false);
         }
-        received
+        (received, began_ns)
     }
 
-    fn answer_batch(&mut self, received: usize, now_ns: u64) {
-        let waiting = self.parked.len();
-        let mut answerer = self.desk.answerer(now_ns, waiting);
-        for index in 0..received {
-            self.rows[index] = None;
-            let peer = answerer.misses.as_ref().map(|_| self.socket.peer(index));
-            let (datagram, reply) = self.socket.exchange(index);
-            if peer.is_some_and(|peer| self.parked.holds(datagram, &peer)) {
+    /// Answers the batch and sends the replies; tells how many datagrams it has.
+    fn answer_batch(&mut self, now_ns: u64) -> usize {
+        let Self {
+            socket,
+            desk,
+            parked,
+            outcomes,
+            ..
+        } = self;
+        let joined = socket.joined();
+        let mut skip = 0_u64;
+        let datagrams = socket.batch().len();
+        if !parked.is_empty() {
+            for index in 0..datagrams {
+                let peer = socket.peer(index);
                 // The answer that is on its way is this one's, too.
-                answerer.counters.repeats.add(1);
-                continue;
+                let waits = parked.holds(socket.exchange(index).0, &peer);
+                skip |= u64::from(waits) << index;
             }
-            match answerer.answer(datagram, reply) {
-                Reaction::Silence => {}
-                Reaction::Reply(answer) => {
-                    self.rows[index] = answer.row;
-                    self.socket.queue(index, answer.len);
-                }
-                Reaction::Wait => {
-                    if let (Some(misses), Some(peer)) = (&mut answerer.misses, peer) {
-                        self.parked.park(datagram, peer, now_ns, misses.awaited);
-                        misses.waiting = self.parked.len();
-                        answerer.counters.misses.began(self.parked.len());
-                    }
-                }
+            desk.counters.repeats.add(skip.count_ones().into());
+        }
+        let mut answerer = desk.answerer(now_ns, parked.len());
+        answerer.answer_batch(&mut socket.batch(), skip, outcomes);
+        for (index, awaited) in outcomes.waiting() {
+            let peer = socket.peer(index);
+            parked.park(socket.exchange(index).0, peer, now_ns, awaited);
+            answerer.counters.misses.began(parked.len());
+        }
+        for index in 0..datagrams {
+            let Some(len) = outcomes.reply(index) else {
+                continue;
+            };
+            // A repeat in the batch of the request itself: one answer is for both.
+            let waits = outcomes.waits() > 0 && {
+                let peer = socket.peer(index);
+                parked.holds(socket.exchange(index).0, &peer)
+            };
+            if !waits {
+                socket.queue(index, len);
             }
         }
-        let kept = self.parked.len() - waiting;
-        self.kept = kept;
-        let counters = &self.desk.counters;
+        let counters = &desk.counters;
         counters.batches.add(1);
-        counters.received.add(received as u64);
+        counters.received.add(datagrams as u64);
+        counters.joined.add(joined as u64);
         self.send();
+        datagrams
+    }
+
+    /// Counts the latency of the batch that was just sent.
+    fn count(&mut self, datagrams: usize, latency_ns: u64) {
+        let desk = &mut self.desk;
+        // Those of a train have one row.
+        let mut run: (Option<RowIndex>, u64) = (None, 0);
+        for index in 0..datagrams {
+            let row = self.outcomes.row(index);
+            if row != run.0 {
+                if let (Some(row), count) = run {
+                    desk.meter.latencies(row, latency_ns, count);
+                }
+                run = (row, 0);
+            }
+            run.1 += 1;
+        }
+        if let (Some(row), count) = run {
+            desk.meter.latencies(row, latency_ns, count);
+        }
+        // Those that wait are counted when they are answered.
+        let answered = datagrams.saturating_sub(self.outcomes.waits());
+        desk.counters.latency.record(latency_ns, answered as u64);
     }
 
     /// Answers the parked requests whose wait is over, or all of them.
@@ -226,18 +283,9 @@ impl Shard {
         send(&mut self.socket, &self.desk.counters);
     }
 
-    /// Counts the latency of the last turn's batch and runs the timers that are due.
-    pub fn settle(&mut self, received: usize, began_ns: u64, now_ns: u64) {
+    /// Runs the timers that are due.
+    pub fn settle(&mut self, now_ns: u64) {
         let desk = &mut self.desk;
-        if received > 0 {
-            let latency_ns = now_ns.saturating_sub(began_ns);
-            for row in self.rows[..received].iter_mut().filter_map(Option::take) {
-                desk.meter.latency(row, latency_ns);
-            }
-            // Those that wait are counted when they are answered.
-            let answered = received.saturating_sub(self.kept);
-            desk.counters.latency.record(latency_ns, answered as u64);
-        }
         if is_due(self.sweep_due_ns, SWEEP_NS, now_ns) {
             self.sweep_due_ns = now_ns + SWEEP_NS;
             desk.windows.sweep(desk.keys.load(), now_ns);
@@ -252,8 +300,8 @@ impl Shard {
         if is_due(self.close_due_ns, CLOSE_NS, now_ns) {
             self.close_due_ns = now_ns + CLOSE_NS;
             desk.meter.close();
-            if let Ok(drops) = self.socket.drops() {
-                desk.counters.receive_drops.set(drops);
+            if let Ok(backlog) = self.socket.backlog() {
+                desk.counters.receive_drops.set(backlog.drops.into());
             }
         }
     }
@@ -261,13 +309,20 @@ impl Shard {
     /// Takes turns until told to stop, parking when nothing comes.
     pub async fn serve(&mut self, driver: &mut impl Driver) {
         let mut now_ns = clock::unix_nanos();
+        // Time left for looking again before it parks; a useful turn gives it back.
+        let mut spin_left_ns = 0;
         while !self.desk.shared.stop.load(Ordering::Relaxed) {
-            let received = self.turn(now_ns);
-            let began_ns = now_ns;
             // The clock after a batch is the next turn's clock as well: one read a batch.
-            now_ns = clock::unix_nanos();
-            self.settle(received, began_ns, now_ns);
-            if received == 0 {
+            let (received, after_ns) = self.turn(now_ns, clock::unix_nanos);
+            self.settle(after_ns);
+            now_ns = after_ns;
+            if received > 0 {
+                spin_left_ns = self.spin_ns;
+            } else if spin_left_ns > 0 {
+                std::hint::spin_loop();
+                now_ns = clock::unix_nanos();
+                spin_left_ns = spin_left_ns.saturating_sub(now_ns.saturating_sub(after_ns));
+            } else {
                 let park_ms = if self.parked.is_empty() {
                     PARK_MS
                 } else {
@@ -286,9 +341,8 @@ impl Shard {
         // Nobody waits any more.
         self.desk.misses = None;
         for _ in 0..DRAIN_TURNS {
-            let now_ns = clock::unix_nanos();
-            let received = self.turn(now_ns);
-            self.settle(received, now_ns, clock::unix_nanos());
+            let (received, after_ns) = self.turn(clock::unix_nanos(), clock::unix_nanos);
+            self.settle(after_ns);
             if received == 0 {
                 break;
             }
@@ -313,7 +367,9 @@ impl Desk {
             windows: &mut self.windows,
             meter: &mut self.meter,
             counters: &self.counters,
-            unsigned: &self.unsigned,
+            budgets: &self.budgets,
+            pressure: self.pressure,
+            scratch: &mut self.scratch,
             now_ns,
             month_left_ms: u32::try_from(month_end_ns.saturating_sub(now_ns) / 1_000_000).unwrap_or(u32::MAX),
             misses: self.misses.as_deref().map(|board| Misses {
@@ -390,14 +446,15 @@ mod tests {
             counters: Arc::default(),
             shared: Arc::default(),
             seed: 1,
+            spin: Duration::ZERO,
         });
-        shard.settle(0, 0, 1);
+        shard.settle(1);
         for key in 1..METER_REQUEST_ROWS as u64 {
             let row = shard.desk.meter.request(KeyId(key), 0, Protocol::Udp, Code::Ok);
             assert!(row.is_some());
         }
         assert!(pages.take().is_none(), "its time has not come");
-        shard.settle(0, 1, 2);
+        shard.settle(2);
         let page = pages.take().expect("handed over");
         assert_eq!(page.requests().len(), METER_REQUEST_ROWS - 1);
         assert!(shard.desk.meter.has_room(BATCH_MESSAGES));

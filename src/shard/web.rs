@@ -120,7 +120,7 @@ impl Default for WebConfig {
 }
 
 /// Connections that may wait to be accepted, per worker; the kernel may allow fewer.
-const BACKLOG: i32 = 4_096;
+pub const BACKLOG: i32 = 4_096;
 
 /// Binds one listener per worker into one SO_REUSEPORT group.
 ///

@@ -129,6 +129,43 @@ impl MissCounters {
     }
 }
 
+/// What a shard sheds when it cannot keep up.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Shed {
+    /// PINGs.
+    Ping,
+    /// Errors to senders who have proven nothing.
+    Unproven,
+    /// Requests of keys that are over their rate.
+    OverRate,
+    /// Requests of keys that have a limit.
+    Limited,
+    /// Requests of keys that have none.
+    Partner,
+}
+
+impl Shed {
+    /// All, for counters.
+    pub const ALL: [Self; 5] = [
+        Self::Ping,
+        Self::Unproven,
+        Self::OverRate,
+        Self::Limited,
+        Self::Partner,
+    ];
+
+    /// A name for counters.
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Ping => "ping",
+            Self::Unproven => "unproven",
+            Self::OverRate => "over_rate",
+            Self::Limited => "limited",
+            Self::Partner => "partner",
+        }
+    }
+}
+
 /// What one shard counts.
 #[derive(Debug, Default)]
 #[repr(align(128))]
@@ -159,6 +196,12 @@ pub struct ShardCounters {
     pub suppressed: Counter,
     /// Price entries given.
     pub entries: Counter,
+    /// Requests shed because the shard could not keep up, by rule in the order of [`Shed::ALL`].
+    pub shed: [Counter; Shed::ALL.len()],
+    /// How far the shard is behind, 0 (it keeps up) to 4; see `lpo::udp::shed`.
+    pub pressure: Counter,
+    /// Datagrams that came joined with others of their sender (UDP_GRO).
+    pub joined: Counter,
     /// Sessions remembered now.
     pub sessions: Counter,
     /// Requests that missed a price.
@@ -171,8 +214,14 @@ pub struct ShardCounters {
 impl ShardCounters {
     /// Counts a reply.
     #[inline]
-    pub fn replied(&self, code: Code) {
-        self.codes[code as usize].add(1);
+    pub fn replied(&self, code: Code, count: usize) {
+        self.codes[code as usize].add(count as u64);
+    }
+
+    /// Counts requests that are shed.
+    #[inline]
+    pub fn shed(&self, what: Shed, count: usize) {
+        self.shed[what as usize].add(count as u64);
     }
 
     /// Counts a datagram that is no request.
@@ -193,7 +242,7 @@ mod tests {
             counters.refused(refusal);
         }
         for code in Code::ALL {
-            counters.replied(code);
+            counters.replied(code, 1);
         }
         assert!(
             counters

@@ -46,6 +46,20 @@ pub enum Exceeded {
     Month(Allowance),
 }
 
+/// What a train of requests under one key was granted; see [`KeyState::acquire_train`].
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct TrainGrant {
+    granted: u32,
+    /// How far the TAT is ahead once the first is granted.
+    ahead_ns: u64,
+    interval_ns: u64,
+    /// Left by rate and by month once the first is granted.
+    rate_left: u32,
+    month_left: u64,
+    month_left_ms: u32,
+    refused: Option<Exceeded>,
+}
+
 /// What is left where nothing limits.
 const UNLIMITED: Allowance = Allowance {
     remaining: u32::MAX,
@@ -63,6 +77,37 @@ impl Allowance {
         } else {
             self
         }
+    }
+}
+
+impl TrainGrant {
+    /// How many of the train were granted: the first ones.
+    pub const fn granted(&self) -> usize {
+        self.granted as usize
+    }
+
+    /// What is left once the request at `position` (from 0) is granted.
+    #[inline]
+    pub fn allowance(&self, position: usize) -> Allowance {
+        let before = position as u64;
+        let rate = if self.interval_ns == 0 {
+            UNLIMITED
+        } else {
+            Allowance {
+                remaining: self.rate_left.saturating_sub(position as u32),
+                refill_ms: clamp((self.ahead_ns + before * self.interval_ns).div_ceil(1_000_000)),
+            }
+        };
+        if self.month_left == u64::MAX {
+            rate
+        } else {
+            rate.or_month(clamp(self.month_left.saturating_sub(before)), self.month_left_ms)
+        }
+    }
+
+    /// Why the rest of the train is refused, if it is.
+    pub const fn refused(&self) -> Option<Exceeded> {
+        self.refused
     }
 }
 
@@ -84,9 +129,19 @@ impl Limits {
         }
     }
 
+    /// Whether nothing is limited: such a key is served last to be shed.
+    pub const fn is_none(&self) -> bool {
+        self.interval_ns == 0 && self.per_month == u64::MAX
+    }
+
     /// Requests per second at the sustained rate; `None` is no limit.
     pub const fn per_second(&self) -> Option<u64> {
         1_000_000_000_u64.checked_div(self.interval_ns)
+    }
+
+    /// How far the TAT may be ahead: the whole burst.
+    const fn tolerance_ns(&self) -> u64 {
+        self.interval_ns.saturating_mul(self.burst as u64)
     }
 
     /// Requests that may come at once.
@@ -123,10 +178,55 @@ impl KeyState {
             Ok(granted) => Ok(granted.or_month(month_left, month_left_ms)),
             Err(refused) => {
                 if limits.per_month != u64::MAX {
-                    self.give_back_month();
+                    self.give_back_month(1);
                 }
                 Err(Exceeded::Rate(refused))
             }
+        }
+    }
+
+    /// Takes up to `wanted` requests at once, with the same outcome for each as if they were taken
+    /// one after the other at this time, with one access to each counter. The refused ones are
+    /// the last.
+    #[inline]
+    pub fn acquire_train(&self, limits: &Limits, now_ns: u64, month_left_ms: u32, wanted: u32) -> TrainGrant {
+        let (month_granted, month_left) = self.take_month_train(limits, wanted);
+        let (granted, ahead_ns) = self.take_rate_train(limits, now_ns, month_granted);
+        if granted < month_granted && limits.per_month != u64::MAX {
+            self.give_back_month(u64::from(month_granted - granted));
+        }
+        let rate_left = limits
+            .tolerance_ns()
+            .saturating_sub(ahead_ns)
+            .checked_div(limits.interval_ns)
+            .map_or(u32::MAX, clamp);
+        let refused = if granted == wanted {
+            None
+        } else if granted < month_granted {
+            // What the first one refused is told: those after it wait for the same moment.
+            let wait = limits
+                .interval_ns
+                .saturating_mul(u64::from(granted))
+                .saturating_add(ahead_ns)
+                .saturating_sub(limits.tolerance_ns());
+            Some(Exceeded::Rate(Allowance {
+                remaining: 0,
+                refill_ms: clamp(wait.div_ceil(1_000_000)),
+            }))
+        } else {
+            Some(Exceeded::Month(Allowance {
+                remaining: 0,
+                refill_ms: month_left_ms,
+            }))
+        };
+        TrainGrant {
+            granted,
+            ahead_ns,
+            interval_ns: limits.interval_ns,
+            rate_left,
+            month_left,
+            month_left_ms,
+            refused,
         }
     }
 
@@ -135,7 +235,7 @@ impl KeyState {
         let rate = if limits.interval_ns == 0 {
             UNLIMITED
         } else {
-            let tolerance = limits.interval_ns.saturating_mul(u64::from(limits.burst));
+            let tolerance = limits.tolerance_ns();
             let tat_ns = self.tat_ns.load(Ordering::Relaxed);
             after(limits, from(tat_ns, now_ns, tolerance), now_ns)
         };
@@ -185,10 +285,52 @@ impl KeyState {
             .map_err(|_| ())
     }
 
-    /// Undoes [`Self::take_month`]. A new month may have begun since, and then there is nothing
-    /// to give back.
-    fn give_back_month(&self) {
-        let give = |used: u64| used.checked_sub(1);
+    /// Takes up to `wanted` of the month's requests; tells how many, and how many are left once
+    /// the first is taken.
+    fn take_month_train(&self, limits: &Limits, wanted: u32) -> (u32, u64) {
+        if limits.per_month == u64::MAX {
+            return (wanted, u64::MAX);
+        }
+        let taken = |used: u64| u64::from(wanted).min(limits.per_month.saturating_sub(used));
+        let before = self
+            .month_used
+            .fetch_update(Ordering::Relaxed, Ordering::Relaxed, |used| {
+                (taken(used) > 0).then(|| used + taken(used))
+            });
+        match before {
+            Ok(before) => (taken(before) as u32, limits.per_month - before - 1),
+            Err(_) => (0, 0),
+        }
+    }
+
+    /// Takes up to `wanted` requests of the rate; tells how many, and how far the TAT is ahead
+    /// once the first is taken.
+    fn take_rate_train(&self, limits: &Limits, now_ns: u64, wanted: u32) -> (u32, u64) {
+        if limits.interval_ns == 0 {
+            return (wanted, 0);
+        }
+        let tolerance = limits.tolerance_ns();
+        let ahead = |tat: u64| from(tat, now_ns, tolerance) - now_ns;
+        let taken = |tat: u64| {
+            let room = tolerance.saturating_sub(ahead(tat)) / limits.interval_ns;
+            u64::from(wanted).min(room)
+        };
+        let before = self
+            .tat_ns
+            .fetch_update(Ordering::Relaxed, Ordering::Relaxed, |tat| {
+                let taken = taken(tat);
+                (taken > 0).then(|| now_ns + ahead(tat) + taken * limits.interval_ns)
+            });
+        match before {
+            Ok(before) => (taken(before) as u32, ahead(before) + limits.interval_ns),
+            Err(tat) => (0, ahead(tat) + limits.interval_ns),
+        }
+    }
+
+    /// Undoes [`Self::take_month`] for some requests. A new month may have begun since, and then
+    /// there is nothing to give back.
+    fn give_back_month(&self, requests: u64) {
+        let give = |used: u64| used.checked_sub(requests);
         let _ = self
             .month_used
             .fetch_update(Ordering::Relaxed, Ordering::Relaxed, give);
@@ -198,7 +340,7 @@ impl KeyState {
         if limits.interval_ns == 0 {
             return Ok(UNLIMITED);
         }
-        let tolerance = limits.interval_ns.saturating_mul(u64::from(limits.burst));
+        let tolerance = limits.tolerance_ns();
         let taken = self
             .tat_ns
             .fetch_update(Ordering::Relaxed, Ordering::Relaxed, |tat| {
@@ -237,7 +379,7 @@ const fn from(tat_ns: u64, now_ns: u64, tolerance: u64) -> u64 {
 
 fn after(limits: &Limits, tat_ns: u64, now_ns: u64) -> Allowance {
     let ahead = tat_ns - now_ns;
-    let tolerance = limits.interval_ns.saturating_mul(u64::from(limits.burst));
+    let tolerance = limits.tolerance_ns();
     Allowance {
         remaining: clamp(tolerance.saturating_sub(ahead) / limits.interval_ns),
         refill_ms: clamp(ahead.div_ceil(1_000_000)),
@@ -252,6 +394,8 @@ fn clamp(number: u64) -> u32 {
 #[cfg(test)]
 mod tests {
     use std::sync::atomic::{AtomicU32, Ordering as StdOrdering};
+
+    use proptest::prelude::*;
 
     use super::*;
 
@@ -323,7 +467,7 @@ mod tests {
         state.set_month_used(5);
         // The control plane begins the new month between a request's taking and its giving back.
         state.set_month_used(0);
-        state.give_back_month();
+        state.give_back_month(1);
         assert_eq!(state.month_used(), 0);
         assert!(
             state
@@ -384,5 +528,54 @@ mod tests {
             .filter(|_| state.acquire(&limits, earlier, 0).is_ok())
             .count();
         assert_eq!(granted, 5, "one burst, as at a start");
+    }
+
+    proptest! {
+        #[test]
+        fn a_train_is_granted_what_its_requests_would_be_one_by_one(
+            per_second in proptest::option::of(1_u32..40),
+            burst in proptest::option::of(1_u32..30),
+            per_month in proptest::option::of(0_u64..150),
+            trains in proptest::collection::vec((1_u32..65, 0_u64..1_500_000_000), 1..12),
+        ) {
+            let limits = Limits::new(per_second, burst, per_month);
+            let (single, train) = (KeyState::default(), KeyState::default());
+            let mut now = 1_000 * SECOND;
+            for (wanted, later) in trains {
+                now += later;
+                let grant = train.acquire_train(&limits, now, 77, wanted);
+                for position in 0..wanted as usize {
+                    let told = match grant.refused() {
+                        Some(refused) if position >= grant.granted() => Err(refused),
+                        _ => Ok(grant.allowance(position)),
+                    };
+                    prop_assert_eq!(told, single.acquire(&limits, now, 77), "{} of {}", position, wanted);
+                }
+                prop_assert_eq!(train.peek(&limits, now, 77), single.peek(&limits, now, 77));
+                prop_assert_eq!(train.month_used(), single.month_used());
+            }
+        }
+    }
+
+    #[test]
+    fn trains_on_several_cores_share_one_limit() {
+        let (state, limits) = (
+            KeyState::default(),
+            Limits::new(Some(1_000), Some(500), Some(450)),
+        );
+        let granted = AtomicU32::new(0);
+        std::thread::scope(|scope| {
+            for core in 0..4 {
+                let (state, granted) = (&state, &granted);
+                scope.spawn(move || {
+                    for train in 0..200 {
+                        let taken = state.acquire_train(&limits, 50 * SECOND, 0, 1 + (train + core) % 7);
+                        granted.fetch_add(taken.granted() as u32, StdOrdering::Relaxed);
+                    }
+                });
+            }
+        });
+        assert_eq!(granted.into_inner(), 450);
+        assert_eq!(state.month_used(), 450);
     }
 }

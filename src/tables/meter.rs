@@ -149,7 +149,14 @@ impl UsagePage {
         self.lost_detail = 0;
     }
 
-    fn request(&mut self, key_id: KeyId, second: u32, protocol: Protocol, outcome: Code) -> Option<RowIndex> {
+    fn request(
+        &mut self,
+        key_id: KeyId,
+        second: u32,
+        protocol: Protocol,
+        outcome: Code,
+        count: u64,
+    ) -> Option<RowIndex> {
         let hash = spread(
             key_id.0,
             u64::from(second) << 24 | (protocol as u64) << 16 | outcome as u64,
@@ -178,7 +185,7 @@ impl UsagePage {
                 row
             }
         };
-        self.requests[row as usize].count += 1;
+        self.requests[row as usize].count += count;
         Some(RowIndex(row))
     }
 
@@ -294,15 +301,35 @@ impl Meter {
         protocol: Protocol,
         outcome: Code,
     ) -> Option<RowIndex> {
-        self.page.request(key_id, second, protocol, outcome)
+        self.page.request(key_id, second, protocol, outcome, 1)
+    }
+
+    /// Counts several requests with one outcome; `None` if no row is left for them.
+    #[inline]
+    pub fn requests(
+        &mut self,
+        key_id: KeyId,
+        second: u32,
+        protocol: Protocol,
+        outcome: Code,
+        count: u64,
+    ) -> Option<RowIndex> {
+        self.page.request(key_id, second, protocol, outcome, count)
     }
 
     /// Adds the latency of a counted request, once its batch is sent and before the page is
     /// closed.
     #[inline]
     pub fn latency(&mut self, row: RowIndex, latency_ns: u64) {
+        self.latencies(row, latency_ns, 1);
+    }
+
+    /// Adds one latency for each of several requests of a row.
+    #[inline]
+    pub fn latencies(&mut self, row: RowIndex, latency_ns: u64, count: u64) {
         if let Some(row) = self.page.requests.get_mut(row.0 as usize) {
-            row.latency_sum_ns = row.latency_sum_ns.saturating_add(latency_ns);
+            let sum = latency_ns.saturating_mul(count);
+            row.latency_sum_ns = row.latency_sum_ns.saturating_add(sum);
             row.latency_max_ns = row.latency_max_ns.max(latency_ns);
         }
     }
@@ -439,6 +466,23 @@ mod tests {
             page.requests().iter().map(|r| r.latency_max_ns).max(),
             Some(4_999)
         );
+    }
+
+    #[test]
+    fn requests_counted_together_are_as_many_as_one_by_one() {
+        let (mut meter, pages) = Meter::new();
+        let row = meter
+            .requests(KeyId(3), 9, Protocol::Udp, Code::Ok, 64)
+            .expect("room");
+        assert_eq!(meter.request(KeyId(3), 9, Protocol::Udp, Code::Ok), Some(row));
+        meter.latencies(row, 10, 64);
+        meter.latency(row, 30);
+        assert!(meter.close());
+        let page = pages.take().expect("closed");
+        let [row] = page.requests() else {
+            panic!("one row, but {:?}", page.requests());
+        };
+        assert_eq!((row.count, row.latency_sum_ns, row.latency_max_ns), (65, 670, 30));
     }
 
     #[test]

@@ -1,6 +1,7 @@
 //! What a core looks things up in and counts in. No I/O, no clocks, no waiting.
 
 pub mod counters;
+pub mod groups;
 pub mod keys;
 pub mod limiter;
 pub mod meter;

@@ -18,6 +18,7 @@ use std::sync::Arc;
 
 use arc_swap::ArcSwap;
 use trinity_protocol::{CLOCK_WINDOW_NS, PriceEntry, PriceFlags, PriceStatus};
+use zerocopy::transmute;
 
 pub use super::names::{SymbolIndex, SymbolNames, SymbolNamesError};
 use super::sync::{AtomicU64, Ordering, fence};
@@ -170,6 +171,22 @@ impl PriceRecord {
 
 const WORDS: usize = 7;
 
+/// What [`PriceRecord::entry_at`] gives, straight from a cell's words: the first four of them are
+/// the entry as the wire carries it, but for the status of the moment.
+#[inline]
+fn wire_entry(words: &[u64; WORDS], now_ns: u64, max_age_ms: u32) -> (PriceEntry, PriceStatus) {
+    const STATUS: u64 = 0xFF << 8;
+    const VENUES_AND_FLAGS: u64 = 0xFFFF << 16;
+    let status = PriceRecord::from_words(*words).status_at(now_ns, max_age_ms);
+    let packed = words[3] & !STATUS | (status as u64) << 8;
+    let wire = if status.has_value() {
+        [words[0], words[1], words[2], packed]
+    } else {
+        [0, 0, 0, packed & !VENUES_AND_FLAGS]
+    };
+    (transmute!(wire.map(u64::to_le_bytes)), status)
+}
+
 /// Two slots of 56 bytes and the version: two cache lines, shared with no other symbol.
 #[derive(Debug)]
 #[repr(align(128))]
@@ -202,14 +219,14 @@ impl Cell {
     }
 
     #[inline]
-    fn read(&self) -> PriceRecord {
+    fn read(&self) -> [u64; WORDS] {
         loop {
             let version = self.version.load(Ordering::Acquire);
             let slot = &self.slots[(version & 1) as usize];
             let words = std::array::from_fn(|i| slot[i].load(Ordering::Relaxed));
             fence(Ordering::Acquire);
             if self.version.load(Ordering::Relaxed) == version {
-                return PriceRecord::from_words(words);
+                return words;
             }
         }
     }
@@ -240,21 +257,36 @@ impl PriceTable {
     /// The current price of a symbol; `None` past the end of the table.
     #[inline]
     pub fn read(&self, symbol: SymbolIndex) -> Option<PriceRecord> {
-        self.cells.get(symbol.0 as usize).map(Cell::read)
+        let cell = self.cells.get(symbol.0 as usize)?;
+        Some(PriceRecord::from_words(cell.read()))
     }
 
     /// The wire entry of a symbol given by its name, for a caller at `now_ns`.
     #[inline]
     pub fn entry(&self, wire: &[u8; 16], max_age_ms: u32, now_ns: u64) -> (Option<SymbolIndex>, PriceEntry) {
-        let unknown = PriceEntry {
-            status: PriceStatus::UnknownSymbol as u8,
-            ..PriceEntry::default()
+        let symbol = self.names.find(wire);
+        (symbol, self.entry_of(symbol, max_age_ms, now_ns).0)
+    }
+
+    /// The wire entry of a symbol and its status, for a caller at `now_ns` who accepts
+    /// `max_age_ms` (0: the symbol's default); `None` is a symbol that there is not.
+    #[inline]
+    pub fn entry_of(
+        &self,
+        symbol: Option<SymbolIndex>,
+        max_age_ms: u32,
+        now_ns: u64,
+    ) -> (PriceEntry, PriceStatus) {
+        let Some(symbol) = symbol else {
+            let unknown = PriceEntry {
+                status: PriceStatus::UnknownSymbol as u8,
+                ..PriceEntry::default()
+            };
+            return (unknown, PriceStatus::UnknownSymbol);
         };
-        let Some(symbol) = self.names.find(wire) else {
-            return (None, unknown);
-        };
-        let record = self.read(symbol).unwrap_or(PriceRecord::NONE);
-        (Some(symbol), record.entry_at(now_ns, max_age_ms))
+        let cell = self.cells.get(symbol.0 as usize);
+        let words = cell.map_or_else(|| PriceRecord::NONE.to_words(), Cell::read);
+        wire_entry(&words, now_ns, max_age_ms)
     }
 
     /// A table over more names, with every price that this one has. Only the writer may ask:
@@ -262,7 +294,7 @@ impl PriceTable {
     fn grown(&self, names: Arc<SymbolNames>) -> Self {
         let table = Self::new(names);
         for (new, old) in table.cells.iter().zip(&self.cells) {
-            new.write(old.read());
+            new.write(PriceRecord::from_words(old.read()));
         }
         table
     }
@@ -343,6 +375,7 @@ mod tests {
     use std::sync::atomic::{AtomicBool, Ordering as StdOrdering};
 
     use arc_swap::Cache;
+    use proptest::prelude::*;
     use trinity_protocol::Symbol;
 
     use super::*;
@@ -424,6 +457,54 @@ mod tests {
         };
         assert_eq!(stale.status_at(2_000_000_000, 0), PriceStatus::Stale);
         assert_eq!(stale.status_at(2_000_000_000, 3_000), PriceStatus::Thin);
+    }
+
+    proptest! {
+        #[test]
+        fn an_entry_says_what_its_record_says(
+            numbers in any::<(i64, u64, u64, i8, u32)>(),
+            (status, quality) in (0_usize..7, 0_usize..7),
+            (venues, flags) in any::<(u8, u8)>(),
+            (age_ms, max_age_ms, hard_age_ms, asked_ms) in (0_u64..100, 0_u32..100, 0_u32..100, 0_u32..100),
+        ) {
+            let status_of = |i: usize| PriceStatus::from_wire(i as u8).expect("seven of them");
+            let now_ns = 1_000_000_000;
+            let record = PriceRecord {
+                mantissa: numbers.0,
+                confidence: numbers.1,
+                publish_time_ns: numbers.2,
+                exponent: numbers.3,
+                status: status_of(status),
+                quality: status_of(quality),
+                venues,
+                flags: PriceFlags(flags),
+                sequence: numbers.4,
+                age_origin_ns: now_ns - age_ms * 1_000_000,
+                max_age_ms,
+                hard_age_ms,
+            };
+            let (mut writer, copies) = PriceWriter::new(&names(&["A"]), 1);
+            writer.publish(SymbolIndex(0), record);
+            let (entry, told) = copies[0].load().entry_of(Some(SymbolIndex(0)), asked_ms, now_ns);
+            prop_assert_eq!(entry, record.entry_at(now_ns, asked_ms));
+            prop_assert_eq!(told, record.status_at(now_ns, asked_ms));
+        }
+    }
+
+    #[test]
+    fn a_symbol_that_there_is_not_has_an_entry_that_says_so() {
+        let table = PriceTable::new(names(&["A"]));
+        let (entry, status) = table.entry_of(None, 0, 7);
+        assert_eq!(status, PriceStatus::UnknownSymbol);
+        assert_eq!(
+            entry,
+            PriceEntry {
+                status: status as u8,
+                ..PriceEntry::default()
+            }
+        );
+        let past_the_end = table.entry_of(Some(SymbolIndex(1)), 0, 7);
+        assert_eq!(past_the_end.1, PriceStatus::NoPrice);
     }
 
     #[test]

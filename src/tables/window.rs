@@ -97,6 +97,15 @@ impl Windows {
         self.open(bucket, tag, key_id, key, id, now_ns)
     }
 
+    /// Whether a counter is beyond every one that was counted in a session that [`Windows::look`]
+    /// found: then it is new, and so are all that rise from it.
+    #[inline]
+    pub fn is_beyond(&self, slot: SessionSlot, counter: u32) -> bool {
+        self.sessions
+            .get(usize::from(slot.0))
+            .is_some_and(|session| !session.started || counter > session.top)
+    }
+
     /// Counts a request that [`Windows::look`] found new.
     #[inline]
     pub fn count(&mut self, slot: SessionSlot, counter: u32) {
@@ -276,6 +285,18 @@ mod tests {
             }
             sighting
         }
+    }
+
+    #[test]
+    fn what_is_beyond_every_counter_is_new() {
+        let mut f = Fixture::new();
+        let Sighting::New(slot) = f.look(1, 70, 0) else {
+            panic!("nothing was counted yet");
+        };
+        assert!(f.windows.is_beyond(slot, 0), "an empty session");
+        f.windows.count(slot, 70);
+        assert!(f.windows.is_beyond(slot, 71) && !f.windows.is_beyond(slot, 70));
+        assert!(!f.windows.is_beyond(slot, 69), "new, but not beyond");
     }
 
     fn is_new(sighting: Sighting) -> bool {

@@ -139,6 +139,7 @@ impl Bench {
                 counters: Arc::clone(&counters),
                 shared: Arc::clone(&bench.shared),
                 seed: 5,
+                spin: Duration::ZERO,
             }));
             bench.counters.push(counters);
             bench.pages.push(pages);
@@ -165,8 +166,8 @@ impl Bench {
 
     /// One turn; gives the number of datagrams that came.
     pub(crate) fn turn(&mut self, shard: usize, now_ns: u64) -> usize {
-        let came = self.shards[shard].turn(now_ns);
-        self.shards[shard].settle(came, now_ns, now_ns);
+        let (came, _) = self.shards[shard].turn(now_ns, || now_ns);
+        self.shards[shard].settle(now_ns);
         came
     }
 
@@ -200,7 +201,7 @@ impl Bench {
     /// Requests that were billed by a shard, all that was counted being taken.
     pub(crate) fn billed(&mut self, shard: usize) -> u64 {
         // A second later, so that the page is closed.
-        self.shards[shard].settle(0, NOW, u64::MAX / 2);
+        self.shards[shard].settle(u64::MAX / 2);
         let mut billed = 0;
         while let Some(page) = self.pages[shard].take() {
             let rows = page.requests().iter().filter(|row| row.outcome == Code::Ok);

@@ -79,6 +79,8 @@ impl fmt::Display for Side {
 pub(crate) struct Buffers {
     pub(crate) receive_bytes: usize,
     pub(crate) send_bytes: usize,
+    /// Whether trains come to it whole (UDP_GRO).
+    pub(crate) joins: bool,
 }
 
 impl Buffers {
@@ -87,6 +89,7 @@ impl Buffers {
         Ok(Self {
             receive_bytes: socket.recv_buffer_size()?,
             send_bytes: socket.send_buffer_size()?,
+            joins: false,
         })
     }
 
@@ -95,6 +98,7 @@ impl Buffers {
         Self {
             receive_bytes: self.receive_bytes.min(other.receive_bytes),
             send_bytes: self.send_bytes.min(other.send_bytes),
+            joins: self.joins && other.joins,
         }
     }
 }

@@ -103,6 +103,7 @@ pub(super) fn start(
     let mut granted = Buffers {
         receive_bytes: usize::MAX,
         send_bytes: usize::MAX,
+        joins: true,
     };
     for (index, (socket, prices)) in sockets.into_iter().zip(copies).enumerate() {
         let cpu = serving[index % serving.len()];
@@ -119,6 +120,7 @@ pub(super) fn start(
             counters: Arc::clone(&counters),
             shared: Arc::clone(&shared),
             seed: population::random(),
+            spin: setting.spin,
         };
         let driver = setting.driver;
         let (tell, told) = mpsc::channel();

@@ -2,14 +2,17 @@
 //! key in it.
 
 use std::fs;
+use std::path::Path;
 
 use trinity_protocol::{Code, PriceStatus, Refusal};
+use trinity_tuning::facts::Reading;
+use trinity_tuning::read::cgroup;
 
 use super::Ops;
 use super::exposition::{Exposition, seconds};
 use super::venues;
 use crate::shard::web::{CutReason, WebCounters};
-use crate::tables::counters::{Counter, MissCounters, ShardCounters};
+use crate::tables::counters::{Counter, MissCounters, ShardCounters, Shed};
 use crate::tables::prices::PriceRecord;
 
 /// One counter of many.
@@ -60,6 +63,19 @@ fn process(out: &mut Exposition, ops: &Ops) {
         )
         .sample(&[], bytes);
     }
+    // Without a CPU quota most systems tell nothing, and then neither does this.
+    if let Reading::Known(throttling) = cgroup::throttling(Path::new("/")) {
+        out.counter(
+            "trinity_cpu_throttled_periods_total",
+            "Periods in which the CPU quota stopped this control group before their end.",
+        )
+        .sample(&[], throttling.throttled_periods);
+        out.counter(
+            "trinity_cpu_throttled_seconds_total",
+            "Time that the CPU quota kept this control group's threads from running.",
+        )
+        .sample(&[], throttling.throttled_us as f64 / 1e6);
+    }
     if let Ok(files) = fs::read_dir("/proc/self/fd") {
         out.gauge("trinity_process_open_fds", "File descriptors that are open.")
             .sample(&[], files.count());
@@ -98,7 +114,7 @@ fn shards(out: &mut Exposition, ops: &Ops, now_ns: u64) {
             family.sample(&[("shard", &index)], granted.get());
         }
     }
-    let plain: [(&'static str, &str, Pick<ShardCounters>); 10] = [
+    let plain: [(&'static str, &str, Pick<ShardCounters>); 11] = [
         (
             "trinity_shard_batches_total",
             "Turns that received something.",
@@ -143,6 +159,11 @@ fn shards(out: &mut Exposition, ops: &Ops, now_ns: u64) {
             |c| &c.suppressed,
         ),
         ("trinity_shard_entries_total", "Prices given.", |c| &c.entries),
+        (
+            "trinity_shard_datagrams_joined_total",
+            "Datagrams that came joined with others of their sender.",
+            |c| &c.joined,
+        ),
     ];
     for (name, help, pick) in plain {
         let mut family = out.counter(name, help);
@@ -162,6 +183,24 @@ fn shards(out: &mut Exposition, ops: &Ops, now_ns: u64) {
         for reason in Refusal::ALL {
             let count = shard.counters.refused[reason as usize].get();
             family.sample(&[("shard", &index), ("reason", &reason.name())], count);
+        }
+    }
+    let mut family = out.gauge(
+        "trinity_shard_pressure",
+        "How far a shard is behind: 0 it keeps up, 1 it sheds PINGs and unproven senders, 2 keys over their \
+         rate, 3 keys with a limit, 4 half of the others.",
+    );
+    for (index, shard) in ops.shards.iter().enumerate() {
+        family.sample(&[("shard", &index)], shard.counters.pressure.get());
+    }
+    let mut family = out.counter(
+        "trinity_shard_shed_total",
+        "Requests shed because the shard could not keep up, by rule.",
+    );
+    for (index, shard) in ops.shards.iter().enumerate() {
+        for what in Shed::ALL {
+            let count = shard.counters.shed[what as usize].get();
+            family.sample(&[("shard", &index), ("class", &what.name())], count);
         }
     }
     let mut family = out.counter("trinity_shard_replies_total", "Replies, by code.");

@@ -271,7 +271,7 @@ fn metrics_are_well_formed_and_no_series_comes_twice() {
     let counters = &ops.shards[1].counters;
     counters.received.add(10);
     counters.refused(Refusal::Magic);
-    counters.replied(Code::RateLimited);
+    counters.replied(Code::RateLimited, 1);
     counters.receive_drops.set(7);
     counters.latency.record(1_000, 4);
     ops.web[0].codes[Code::Ok as usize].add(2);

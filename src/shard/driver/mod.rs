@@ -10,6 +10,7 @@ pub mod cpus;
 pub mod epoll;
 pub mod glommio;
 pub mod probe;
+pub mod trial;
 
 use std::fmt;
 use std::time::Duration;

@@ -51,7 +51,7 @@ const OPERATIONS: [u8; 23] = [
 ];
 
 /// What glommio 0.9 insists on (`MIN_MEMLOCK_LIMIT`).
-const MEMLOCK_BYTES: u64 = 512 << 10;
+pub const MEMLOCK_BYTES: u64 = 512 << 10;
 
 /// Tries io_uring.
 pub fn io_uring() -> Result<(), Refusal> {

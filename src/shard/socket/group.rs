@@ -71,6 +71,9 @@ fn bind_one(address: SocketAddr, shares_port: bool) -> io::Result<Socket> {
     // fragmented; a kernel that knows this need not draw an identification for each (RFC 6864).
     // It is a matter of speed: a socket without it serves as well.
     let _ = never_fragment(&socket);
+    // A client that sends trains (UDP_SEGMENT) then costs the kernel one message for all of its
+    // datagrams. A kernel that cannot (before 5.0) delivers them one by one.
+    let _ = set_option(&socket, libc::SOL_UDP, libc::UDP_GRO, 1);
     // The kernel grants what its limits allow; see `Granted`.
     socket.set_recv_buffer_size(SOCKET_BUFFER_BYTES)?;
     socket.set_send_buffer_size(SOCKET_BUFFER_BYTES)?;
@@ -81,15 +84,41 @@ fn bind_one(address: SocketAddr, shares_port: bool) -> io::Result<Socket> {
 /// Sets DF on every IPv4 datagram, whatever the path's MTU is said to be (ip(7),
 /// IP_PMTUDISC_PROBE). An IPv6 socket has it for the IPv4 peers that it serves as well.
 fn never_fragment(socket: &Socket) -> io::Result<()> {
-    let probe: libc::c_int = libc::IP_PMTUDISC_PROBE;
+    set_option(
+        socket,
+        libc::IPPROTO_IP,
+        libc::IP_MTU_DISCOVER,
+        libc::IP_PMTUDISC_PROBE,
+    )
+}
+
+/// Whether datagrams that came in a train are delivered joined (udp(7), UDP_GRO).
+pub(super) fn joins(socket: &Socket) -> bool {
+    let mut value: libc::c_int = 0;
+    let mut len = size_of_val(&value) as libc::socklen_t;
+    // SAFETY: getsockopt(2) writes at most `optlen` bytes, those of one c_int, to the pointer,
+    // which is live.
+    let failed = unsafe {
+        libc::getsockopt(
+            socket.as_raw_fd(),
+            libc::SOL_UDP,
+            libc::UDP_GRO,
+            (&raw mut value).cast(),
+            &raw mut len,
+        )
+    };
+    failed == 0 && value != 0
+}
+
+fn set_option(socket: &Socket, level: libc::c_int, name: libc::c_int, value: libc::c_int) -> io::Result<()> {
     // SAFETY: setsockopt(2) reads one c_int from the pointer, which is live.
     let failed = unsafe {
         libc::setsockopt(
             socket.as_raw_fd(),
-            libc::IPPROTO_IP,
-            libc::IP_MTU_DISCOVER,
-            ptr::from_ref(&probe).cast(),
-            size_of_val(&probe) as libc::socklen_t,
+            level,
+            name,
+            ptr::from_ref(&value).cast(),
+            size_of_val(&value) as libc::socklen_t,
         )
     };
     if failed == 0 {

@@ -17,9 +17,15 @@ fn pair(address: &str) -> (BatchSocket, UdpSocket) {
 fn receive_all(socket: &mut BatchSocket, wanted: usize, mut each: impl FnMut(&mut BatchSocket, usize)) {
     let mut seen = 0;
     for _ in 0..10_000 {
-        let count = socket.receive().expect("receives");
-        each(socket, count);
-        seen += count;
+        socket.receive().expect("receives");
+        loop {
+            let count = socket.next_batch();
+            if count == 0 {
+                break;
+            }
+            each(socket, count);
+            seen += count;
+        }
         if seen == wanted {
             return;
         }
@@ -39,8 +45,8 @@ fn datagrams_come_whole_and_replies_go_back_to_their_senders() {
         other
             .set_read_timeout(Some(Duration::from_secs(5)))
             .expect("timeout");
-        client.send(b"first").expect("sent");
-        other.send(b"second one").expect("sent");
+        client.send(&[b'f'; 48]).expect("sent");
+        other.send(&[b's'; 60]).expect("sent");
         receive_all(&mut socket, 2, |socket, count| {
             for i in 0..count {
                 let (datagram, reply) = socket.exchange(i);
@@ -54,11 +60,11 @@ fn datagrams_come_whole_and_replies_go_back_to_their_senders() {
         let mut buffer = [0; 64];
         assert_eq!(
             client.recv(&mut buffer).map(|n| buffer[..n].to_vec()).ok(),
-            Some(b"FIRST".to_vec())
+            Some(vec![b'F'; 48])
         );
         assert_eq!(
             other.recv(&mut buffer).map(|n| buffer[..n].to_vec()).ok(),
-            Some(b"SECOND ONE".to_vec())
+            Some(vec![b'S'; 60])
         );
     }
 }
@@ -76,7 +82,7 @@ fn a_port_that_another_server_uses_is_refused() {
 fn replies_to_one_peer_come_whole_and_in_order_with_and_without_segments() {
     for segments in [true, false] {
         let (mut socket, client) = pair("[::1]:0");
-        socket.segments = segments;
+        socket.outgoing.segments = segments;
         let other = UdpSocket::bind("[::1]:0").expect("bound");
         other
             .connect(client.peer_addr().expect("connected"))
@@ -130,13 +136,11 @@ fn a_train_that_the_kernel_refuses_is_sent_apart() {
             reply[..len].copy_from_slice(datagram);
             socket.queue(i, len);
         }
-        socket.arrange();
-        socket.load();
-        let trains = socket.trains.len();
-        assert_eq!(
-            (0..trains).map(|train| socket.send_apart(train)).sum::<usize>(),
-            0
-        );
+        socket.outgoing.arrange(&socket.incoming);
+        socket.outgoing.load(&socket.incoming);
+        let fd = socket.as_raw_fd();
+        let failed = (0..socket.outgoing.trains()).map(|train| socket.outgoing.send_apart(fd, train));
+        assert_eq!(failed.sum::<usize>(), 0);
     });
     let mut buffer = [0; 128];
     for i in 0..8_u8 {
@@ -151,7 +155,8 @@ fn an_oversized_datagram_is_longer_than_any_valid_one() {
     client.send(&[b'T'; 9_000]).expect("sent");
     receive_all(&mut socket, 1, |socket, count| {
         if count == 1 {
-            assert_eq!(socket.exchange(0).0.len(), RECEIVE_SLOT_BYTES);
+            let (datagram, place) = socket.exchange(0);
+            assert_eq!((datagram.len(), place.len()), (9_000, MAX_DATAGRAM));
         }
     });
 }
@@ -160,7 +165,7 @@ fn an_oversized_datagram_is_longer_than_any_valid_one() {
 fn an_empty_socket_gives_an_empty_batch_at_once() {
     let (mut socket, _client) = pair("127.0.0.1:0");
     assert_eq!(socket.receive().expect("receives"), 0);
-    assert_eq!(socket.send(), 0);
+    assert_eq!((socket.next_batch(), socket.send()), (0, 0));
 }
 
 #[test]
@@ -170,7 +175,11 @@ fn overflow_of_the_receive_buffer_is_counted() {
     for _ in 0..slots {
         client.send(&[0; 1_040]).expect("sent");
     }
-    assert!(socket.drops().expect("counted") > 0);
+    let backlog = socket.backlog().expect("told");
+    assert!(
+        backlog.drops > 0 && backlog.held_bytes > backlog.limit_bytes / 2,
+        "{backlog:?}"
+    );
 }
 
 #[test]
@@ -241,4 +250,109 @@ fn a_reply_finds_its_peer_batches_later() {
             }
         });
     }
+}
+
+/// Sends datagrams of one length as a train.
+fn send_train(client: &UdpSocket, bytes: &[u8], each: usize) {
+    let control = {
+        let mut control = [0_u8; 24];
+        let header = libc::cmsghdr {
+            cmsg_len: 18,
+            cmsg_level: libc::SOL_UDP,
+            cmsg_type: libc::UDP_SEGMENT,
+        };
+        control[..8].copy_from_slice(&header.cmsg_len.to_ne_bytes());
+        control[8..12].copy_from_slice(&header.cmsg_level.to_ne_bytes());
+        control[12..16].copy_from_slice(&header.cmsg_type.to_ne_bytes());
+        control[16..18].copy_from_slice(&(each as u16).to_ne_bytes());
+        control
+    };
+    let message = socket2::MsgHdr::new();
+    let parts = [io::IoSlice::new(bytes)];
+    let message = message.with_buffers(&parts).with_control(&control);
+    let sent = socket2::SockRef::from(client).sendmsg(&message, 0).expect("sent");
+    assert_eq!(sent, bytes.len());
+}
+
+/// Answers everything with itself.
+fn echo(socket: &mut BatchSocket, count: usize) {
+    for i in 0..count {
+        let (datagram, reply) = socket.exchange(i);
+        let len = datagram.len().min(reply.len());
+        reply[..len].copy_from_slice(&datagram[..len]);
+        if len > 0 {
+            socket.queue(i, len);
+        }
+    }
+    assert_eq!(socket.send(), 0);
+}
+
+#[test]
+fn a_train_is_taken_apart_whatever_its_last_datagram_and_its_length() {
+    for address in ["127.0.0.1:0", "[::1]:0"] {
+        let (mut socket, client) = pair(address);
+        for (datagrams, each, last) in [(2, 80, 80), (64, 80, 48), (40, 1_040, 1_040), (62, 1_040, 80)] {
+            let mut bytes = Vec::new();
+            for i in 0..datagrams {
+                bytes.extend(vec![i as u8; if i + 1 == datagrams { last } else { each }]);
+            }
+            send_train(&client, &bytes, each);
+            let mut joined = 0;
+            receive_all(&mut socket, datagrams, |socket, count| {
+                joined += socket.joined();
+                echo(socket, count);
+            });
+            assert!(
+                joined == datagrams || joined == 0,
+                "joined, or this kernel cannot: {joined}"
+            );
+            let mut buffer = [0; 2_000];
+            let mut seen = Vec::new();
+            for _ in 0..datagrams {
+                let len = client.recv(&mut buffer).expect("answered");
+                let i = buffer[0];
+                let expected = if usize::from(i) + 1 == datagrams {
+                    last
+                } else {
+                    each
+                };
+                assert_eq!(buffer[..len], vec![i; expected], "datagram {i} of {datagrams}");
+                seen.push(i);
+            }
+            seen.sort_unstable();
+            assert_eq!(seen, (0..datagrams as u8).collect::<Vec<_>>());
+        }
+    }
+}
+
+#[test]
+fn replies_to_a_train_leave_as_one_piece() {
+    let (mut socket, client) = pair("127.0.0.1:0");
+    if !socket.granted().expect("granted").joins {
+        eprintln!("skipped: this kernel does not join datagrams");
+        return;
+    }
+    send_train(&client, &[7; 20 * 112], 112);
+    receive_all(&mut socket, 20, |socket, count| {
+        if count > 0 {
+            echo(socket, count);
+            assert_eq!((socket.outgoing.trains(), socket.outgoing.parts(0)), (1, 1));
+        }
+    });
+}
+
+#[test]
+fn trains_share_a_batch_only_if_both_fit_it_whole() {
+    let (mut socket, client) = pair("127.0.0.1:0");
+    if !socket.granted().expect("granted").joins {
+        eprintln!("skipped: this kernel does not join datagrams");
+        return;
+    }
+    for datagrams in [30, 30, 10, 60, 4] {
+        send_train(&client, &vec![1; datagrams * 80], 80);
+    }
+    client.send(&[]).expect("sent");
+    let mut batches = Vec::new();
+    receive_all(&mut socket, 135, |_, count| batches.push(count));
+    assert_eq!(batches, [60, 10, 64, 1]);
 }
