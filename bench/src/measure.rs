@@ -84,6 +84,16 @@ pub(crate) struct Measurement {
     pub(crate) faults: Vec<String>,
 }
 
+/// What is known of another program's server.
+pub(crate) struct PeerFigures {
+    pub(crate) requests_per_second: f64,
+    /// What is compared with prices.
+    pub(crate) values_per_second: f64,
+    pub(crate) server_cpu_ns_per_request: f64,
+    pub(crate) loader_cpu_ns_per_request: Option<f64>,
+    pub(crate) limit: Limit,
+}
+
 /// Of latencies, microseconds.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Serialize)]
 pub(crate) struct Percentiles {
@@ -238,6 +248,34 @@ impl Measurement {
             receive_buffer_bytes: granted.map(|granted| granted.receive_bytes),
             send_buffer_bytes: granted.map(|granted| granted.send_bytes),
             receives_trains: granted.map(|granted| granted.joins),
+        }
+    }
+
+    /// Of another program's server, whose answers its own load generator has checked.
+    pub(crate) fn of_peer(figures: &PeerFigures) -> Self {
+        Self {
+            side: String::new(),
+            requests_per_second: figures.requests_per_second,
+            prices_per_second: figures.values_per_second,
+            server_cpu_ns_per_request: Some(figures.server_cpu_ns_per_request),
+            server_busy: None,
+            server_delayed: None,
+            loader_cpu_ns_per_request: figures.loader_cpu_ns_per_request.unwrap_or_default(),
+            loader_busy: 0.0,
+            loader_delayed: 0.0,
+            limit: figures.limit,
+            latency_us: Percentiles::default(),
+            peak_requests_per_second: None,
+            flood_datagrams: None,
+            server_cpu_ns_per_datagram: None,
+            behind: None,
+            tally: Tally::default(),
+            errors: BTreeMap::new(),
+            account: None,
+            receive_buffer_bytes: None,
+            send_buffer_bytes: None,
+            receives_trains: None,
+            faults: Vec::new(),
         }
     }
 

@@ -1,4 +1,9 @@
 //! Who is measured, and what is made of it.
+//!
+//! To put another server beside these: give it a [`super::scenario::Scenario`] that adds
+//! [`Contestant`]s, whose `measure` pins the server to `cores.serving[0]` and its load to
+//! `cores.loading`, and [`Rule`]s, which may name contestants of other scenarios that it adds
+//! as well. One whose program is not installed adds nothing and says so on standard error.
 
 use std::time::Duration;
 
@@ -56,6 +61,7 @@ pub(crate) struct Lineup {
 /// What a lineup is made for.
 #[derive(Clone, Debug)]
 pub(crate) struct Setup {
+    pub(crate) cores: Cores,
     /// Drivers of this server to measure, and the one that `serve` would take.
     pub(crate) drivers: Vec<DriverKind>,
     pub(crate) default_driver: DriverKind,
@@ -68,17 +74,6 @@ pub(crate) struct Setup {
     pub(crate) warm_up: Duration,
     pub(crate) time: Duration,
 }
-
-/// Adds contestants and rules to a comparison. Each is asked once, before the first round; one
-/// that cannot run here (a program that is not installed) adds nothing and tells why on
-/// standard error.
-pub(crate) type Extension = fn(&Setup, &mut Lineup) -> anyhow::Result<()>;
-
-/// Contestants of other modules. To add one: write a function of this type that pushes
-/// [`Contestant`]s, whose `measure` pins its server to `cores.serving[0]` and its load to
-/// `cores.loading`, and [`Rule`]s, which may name contestants of this module
-/// (`gso-31/server-epoll`) as well as its own; then list it here.
-pub(super) const EXTENSIONS: &[Extension] = &[];
 
 impl Lineup {
     /// Adds a contestant unless there is one of its name.

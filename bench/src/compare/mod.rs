@@ -1,13 +1,14 @@
 //! `trinity-bench compare`: the sides take turns on the same two cores, round after round.
 
-pub(crate) mod lineup;
+mod lineup;
+mod peers;
 mod ratio;
 mod report;
 mod scenario;
 
 use std::time::Duration;
 
-use self::lineup::{EXTENSIONS, Lineup, Setup};
+use self::lineup::{Lineup, Setup};
 use self::report::Report;
 use self::scenario::Scenario;
 use crate::machine::Machine;
@@ -20,7 +21,7 @@ pub(crate) struct Args {
     /// One JSON object on standard output, nothing else there.
     #[arg(long)]
     json: bool,
-    /// Scenarios to measure [default: plain,gso,batch,gso-batch,rtt and those of peers].
+    /// Scenarios to measure [default: all but open, capped and flood].
     #[arg(long, value_enum, value_delimiter = ',')]
     only: Vec<Scenario>,
     /// Rounds; in each every side is measured once.
@@ -58,6 +59,7 @@ pub(crate) fn run(args: &Args) -> anyhow::Result<bool> {
     let (default_driver, drivers) = args.driver.pick()?;
     let machine = Machine::look(cores.serving[0], cores.loading)?;
     let setup = Setup {
+        cores: cores.clone(),
         drivers,
         default_driver,
         symbols: args.symbols as usize,
@@ -95,17 +97,12 @@ pub(crate) fn run(args: &Args) -> anyhow::Result<bool> {
     Ok(report.is_clean())
 }
 
-/// The scenarios that were named, or the usual ones with those of other modules.
+/// The scenarios that were named, or the usual ones.
 fn line_up(setup: &Setup, only: &[Scenario]) -> anyhow::Result<Lineup> {
     let mut lineup = Lineup::default();
     let scenarios = if only.is_empty() { &Scenario::USUAL } else { only };
     for scenario in scenarios {
         scenario.line_up(setup, &mut lineup)?;
-    }
-    if only.is_empty() {
-        for extend in EXTENSIONS {
-            extend(setup, &mut lineup)?;
-        }
     }
     Ok(lineup)
 }
@@ -122,7 +119,12 @@ mod tests {
 
     fn setup() -> Setup {
         let (default_driver, drivers) = DriverArg::All.pick().expect("epoll always works");
+        let allowed = cpus::allowed().expect("readable");
         Setup {
+            cores: Cores {
+                serving: vec![allowed[0]],
+                loading: *allowed.last().expect("at least one"),
+            },
             drivers,
             default_driver,
             symbols: 20,
@@ -136,14 +138,10 @@ mod tests {
 
     #[test]
     fn every_side_answers_every_request_rightly_and_the_accounts_add_up() {
-        let allowed = cpus::allowed().expect("readable");
-        let cores = Cores {
-            serving: vec![allowed[0]],
-            loading: *allowed.last().expect("at least one"),
-        };
-        let lineup = line_up(&setup(), &Scenario::USUAL).expect("made");
+        let setup = setup();
+        let lineup = line_up(&setup, &Scenario::USUAL).expect("made");
         for contestant in &lineup.contestants {
-            let measured = (contestant.measure)(&cores).expect("measured");
+            let measured = (contestant.measure)(&setup.cores).expect("measured");
             // That something was answered at all is among what it checks.
             assert!(measured.faults.is_empty(), "{}: {measured:?}", contestant.name);
         }
@@ -151,15 +149,11 @@ mod tests {
 
     #[test]
     fn open_loops_and_floods_leave_every_verified_reply_right() {
-        let allowed = cpus::allowed().expect("readable");
-        let cores = Cores {
-            serving: vec![allowed[0]],
-            loading: *allowed.last().expect("at least one"),
-        };
+        let setup = setup();
         let only = [Scenario::Open, Scenario::Capped, Scenario::Flood];
-        let lineup = line_up(&setup(), &only).expect("made");
+        let lineup = line_up(&setup, &only).expect("made");
         for contestant in &lineup.contestants {
-            let measured = (contestant.measure)(&cores).expect("measured");
+            let measured = (contestant.measure)(&setup.cores).expect("measured");
             let tally = &measured.tally;
             assert!(tally.verified > 0, "{}: {measured:?}", contestant.name);
             let wrong = [

@@ -6,6 +6,7 @@ use std::time::Duration;
 use trinity_beast::shard::driver::DriverKind;
 
 use super::lineup::{By, Lineup, Rule, Setup};
+use super::peers;
 use crate::flood::{self, Flood};
 use crate::load::{Form, Pace, Plan};
 use crate::measure::{self, Cores, Measurement};
@@ -26,6 +27,10 @@ pub(crate) enum Scenario {
     GsoBatch,
     /// One client with one request outstanding.
     Rtt,
+    /// The same as gso-batch beside valkey-server's MGET of 30 keys.
+    Valkey,
+    /// This server's HTTP worker beside nginx with a fixed body.
+    Http,
     /// Open loop at 60 % of the peak.
     Open,
     /// Open loop at half of the peak, in bursts, with a small receive buffer.
@@ -50,7 +55,15 @@ const FLOODED_SHARE: f64 = 0.5;
 
 impl Scenario {
     /// What is measured unless others are named.
-    pub(crate) const USUAL: [Self; 5] = [Self::Plain, Self::Gso, Self::Batch, Self::GsoBatch, Self::Rtt];
+    pub(crate) const USUAL: [Self; 7] = [
+        Self::Plain,
+        Self::Gso,
+        Self::Batch,
+        Self::GsoBatch,
+        Self::Rtt,
+        Self::Valkey,
+        Self::Http,
+    ];
 
     /// Adds its contestants and rules.
     pub(crate) fn line_up(self, setup: &Setup, lineup: &mut Lineup) -> anyhow::Result<()> {
@@ -90,6 +103,11 @@ impl Scenario {
                 });
             }
             Self::Rtt => round_trips(setup, lineup)?,
+            Self::Valkey => {
+                add_servers(setup, lineup, Form::Gso, FULL)?;
+                peers::valkey(setup, lineup)?;
+            }
+            Self::Http => peers::http(setup, lineup)?,
             Self::Open => {
                 let server = Side::Server(Setting::of(setup.default_driver));
                 add_share_of_peak(setup, lineup, "open", server, OPEN_SHARE, 1)?;
@@ -114,6 +132,11 @@ fn name(form: Form, entries: usize, side: Side) -> String {
         Form::Gso => "gso",
     };
     format!("{form}-{entries}/{side}")
+}
+
+/// What this server is called where clients in trains ask it for 31 symbols.
+pub(super) fn gso_batch_server(driver: DriverKind) -> String {
+    name(Form::Gso, FULL, server(driver))
 }
 
 const fn server(driver: DriverKind) -> Side {
