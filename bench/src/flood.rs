@@ -118,7 +118,7 @@ pub(crate) fn measure(
     } else {
         format!("{side}-unread")
     };
-    let mut measured = Measurement::new(name, plan, &load, account, Some(granted));
+    let mut measured = Measurement::new(name, plan, &load, account, Some(granted)).overloaded(plan);
     measured.flood_datagrams = Some(flooded);
     measured.server_cpu_ns_per_datagram = account
         .filter(|account| account.received > 0)

@@ -163,6 +163,9 @@ mod tests {
                 tally.unexpected,
             ];
             assert_eq!(wrong, [0; 4], "{}: {measured:?}", contestant.name);
+            // What a busy machine loses is a fault of the others.
+            let may_lose = !contestant.name.starts_with("flood/");
+            assert!(may_lose || measured.faults.is_empty(), "{measured:?}");
         }
     }
 

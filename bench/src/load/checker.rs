@@ -21,9 +21,42 @@ pub(super) struct Checker<'a> {
     callers: Vec<&'a Caller>,
     population: &'a Population,
     session: u32,
-    /// Per flow and symbol: the highest sequence seen. Only those to one address come in the order
-    /// in which they were given: a server sends together what goes to one peer.
-    sequences: Vec<Vec<u32>>,
+    orders: Orders,
+}
+
+/// The highest sequences seen, by customer and symbol. Only replies to one key at one address
+/// come in the order in which they were given: a server is free to answer keys side by side, and
+/// to send together what goes to one peer.
+struct Orders {
+    /// Of each customer all symbols; empty where order is not judged.
+    newest: Vec<u32>,
+    symbols: usize,
+    /// Whether a customer is a key; else it is a flow, and several flows share a key.
+    by_key: bool,
+}
+
+impl Orders {
+    /// Above this the generator would be slowed down by looking: order is not judged then.
+    const MOST: usize = 4 << 20;
+
+    fn new(plan: &Plan, symbols: usize) -> Self {
+        // A flow has many keys, or a key has many flows, but not both (see `Turns`).
+        let customers = plan.keys.max(plan.flows);
+        let is_judged = plan.sources == 1 && customers * symbols <= Self::MOST;
+        Self {
+            newest: vec![0; if is_judged { customers * symbols } else { 0 }],
+            symbols,
+            by_key: plan.keys >= plan.flows,
+        }
+    }
+
+    fn of(&mut self, flow: usize, key: usize) -> &mut [u32] {
+        let customer = if self.by_key { key } else { flow };
+        let begins = customer * self.symbols;
+        self.newest
+            .get_mut(begins..begins + self.symbols)
+            .unwrap_or_default()
+    }
 }
 
 /// What came back, as far as it can be read.
@@ -60,17 +93,7 @@ impl<'a> Checker<'a> {
             callers: writer::callers(population, plan),
             population,
             session,
-            sequences: vec![
-                vec![
-                    0;
-                    if plan.sources == 1 {
-                        population.symbols.len()
-                    } else {
-                        0
-                    }
-                ];
-                plan.flows
-            ],
+            orders: Orders::new(plan, population.symbols.len()),
         })
     }
 
@@ -222,7 +245,7 @@ impl<'a> Checker<'a> {
                 is_genuine,
                 &mut Asked {
                     symbols,
-                    newest: &mut self.sequences[flow],
+                    newest: self.orders.of(flow, arrived.key),
                     ours: self.expected == Expected::Price,
                 },
             ),
@@ -234,5 +257,51 @@ impl<'a> Checker<'a> {
             self.latency
                 .saturating_record_n(now_ns.saturating_sub(since_ns), count);
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use super::*;
+    use crate::load::{Form, Pace};
+    use crate::popularity::Popularity;
+
+    fn orders(flows: usize, keys: usize, sources: usize, symbols: usize) -> Orders {
+        let plan = Plan {
+            form: Form::Plain,
+            entries: 1,
+            pace: Pace::Closed {
+                window: 1,
+                eager: false,
+            },
+            flows,
+            sources,
+            keys,
+            popularity: Popularity::Uniform,
+            warm_up: Duration::ZERO,
+            time: Duration::ZERO,
+        };
+        Orders::new(&plan, symbols)
+    }
+
+    #[test]
+    fn order_is_judged_by_key_and_flow() {
+        let mut many_keys = orders(2, 5, 1, 3);
+        many_keys.of(0, 4)[2] = 9;
+        assert_eq!(many_keys.of(1, 4), [0, 0, 9], "a key has one flow");
+        assert_eq!(many_keys.of(0, 3), [0, 0, 0]);
+        let mut shared_key = orders(4, 2, 1, 3);
+        shared_key.of(3, 1)[0] = 9;
+        assert_eq!(shared_key.of(3, 1), [9, 0, 0]);
+        assert_eq!(shared_key.of(1, 1), [0, 0, 0], "another flow of the key");
+    }
+
+    #[test]
+    fn order_is_not_judged_where_it_cannot_be_known_or_would_cost_too_much() {
+        assert!(orders(1, 1, 2, 3).of(0, 0).is_empty());
+        assert!(orders(8, 30_000, 1, 1_000).of(0, 0).is_empty());
+        assert_eq!(orders(8, 100, 1, 20_000).of(7, 99).len(), 20_000);
     }
 }
