@@ -233,7 +233,14 @@ fn beyond_the_parking_places_what_cannot_be_said_is_shed_without_charge() {
     let shed = client.ask(&["S0-USD"]);
     bench.turns(0, 1, NOW);
     assert_eq!(client.receive().code, Code::Overloaded);
-    let used = bench.keys.load().entries()[0].state.month_used();
+    let used = bench
+        .keys
+        .load()
+        .iter()
+        .next()
+        .expect("one key")
+        .state
+        .month_used();
     assert_eq!(used, PARKED_REQUESTS as u64, "nothing was taken for it");
     client.ask(&["S1-USD"]);
     bench.turns(0, 1, NOW);

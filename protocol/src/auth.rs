@@ -8,7 +8,7 @@ mod lanes;
 
 use core::fmt;
 
-use subtle::ConstantTimeEq;
+use subtle::{Choice, ConstantTimeEq};
 
 use crate::{ENTRY_LEN, HEADER_LEN, TAG_LEN, datagram_len};
 
@@ -58,7 +58,17 @@ pub struct MacKey([u8; 32]);
 
 impl MacKey {
     /// The tag over `signed`, every byte of a datagram before its tag.
+    #[inline]
     pub fn tag(&self, signed: &[u8]) -> Tag {
+        if lanes::fits(signed.len()) {
+            lanes::tag(&self.0, signed)
+        } else {
+            self.tag_of_any(signed)
+        }
+    }
+
+    /// The tag over any bytes, the plain way.
+    fn tag_of_any(&self, signed: &[u8]) -> Tag {
         let hash = blake3::keyed_hash(&self.0, signed);
         let mut tag = UNSIGNED;
         tag.copy_from_slice(&hash.as_bytes()[..TAG_LEN]);
@@ -68,7 +78,7 @@ impl MacKey {
     /// Whether `tag` is the tag over `signed`, in time that does not depend on where they
     /// differ.
     pub fn verify(&self, signed: &[u8], tag: &Tag) -> bool {
-        self.tag(signed).ct_eq(tag).into()
+        is_same(&self.tag(signed), tag).into()
     }
 
     /// The tags over the messages of a train, in their order: the same as [`MacKey::tag`] of each,
@@ -99,7 +109,7 @@ impl MacKey {
         let mut right = 0;
         if is_train(messages) {
             lanes::tags(&self.0, messages, |i, tag| {
-                right |= u64::from(tag.ct_eq(tags[i]).unwrap_u8()) << i;
+                right |= u64::from(is_same(&tag, tags[i]).unwrap_u8()) << i;
             });
         } else {
             for (i, (message, tag)) in messages.iter().zip(tags).enumerate() {
@@ -119,6 +129,13 @@ impl fmt::Debug for MacKey {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str("MacKey(..)")
     }
+}
+
+/// Whether two tags are the same, in constant time: both are read whole.
+#[inline]
+fn is_same(a: &Tag, b: &Tag) -> Choice {
+    let differs = u128::from_le_bytes(*a) ^ u128::from_le_bytes(*b);
+    ((differs as u64) | (differs >> 64) as u64).ct_eq(&0)
 }
 
 /// Whether messages can be hashed side by side, and are better off so.
@@ -190,7 +207,12 @@ mod tests {
                 let mut tags = [UNSIGNED; MAX_TRAIN];
                 key(5).tag_train(&messages, &mut tags);
                 for (message, tag) in messages.iter().zip(&tags) {
-                    assert_eq!(*tag, key(5).tag(message), "{entries} entries, {count} messages");
+                    assert_eq!(
+                        *tag,
+                        key(5).tag_of_any(message),
+                        "{entries} entries, {count} messages"
+                    );
+                    assert_eq!(*tag, key(5).tag(message), "{entries} entries alone");
                 }
             }
         }
@@ -210,10 +232,21 @@ mod tests {
             let mut tags = [UNSIGNED; 3];
             key(6).tag_train(&messages, &mut tags);
             for (message, tag) in messages.iter().zip(&tags) {
-                assert_eq!(*tag, key(6).tag(message), "{lengths:?}");
+                assert_eq!(*tag, key(6).tag_of_any(message), "{lengths:?}");
             }
             let tags: Vec<_> = tags.iter().collect();
             assert_eq!(key(6).verify_train(&messages, &tags), 0b111);
+        }
+    }
+
+    #[test]
+    fn a_tag_that_differs_in_any_one_bit_is_another() {
+        let tag = key(9).tag(&[1; 64]);
+        assert!(key(9).verify(&[1; 64], &tag));
+        for bit in 0..TAG_LEN * 8 {
+            let mut other = tag;
+            other[bit / 8] ^= 1 << (bit % 8);
+            assert!(!key(9).verify(&[1; 64], &other), "bit {bit}");
         }
     }
 

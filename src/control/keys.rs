@@ -1,10 +1,10 @@
 //! Keeps the shards' key table in step with the ledger.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
 
 use arc_swap::ArcSwap;
-use trinity_protocol::KeyId;
+use trinity_protocol::{KeyId, Verifier};
 
 use crate::store::{ChangeStamp, KeySnapshot, Ledger, StoreError, month_start};
 use crate::tables::keys::{KeyEntry, KeyTable};
@@ -16,6 +16,8 @@ pub struct KeySync {
     table: Arc<ArcSwap<KeyTable>>,
     stamp: Option<ChangeStamp>,
     states: HashMap<KeyId, Arc<KeyState>>,
+    /// Which verifier each key of the table was derived from; see [`mark`].
+    marks: HashMap<KeyId, u64>,
     /// Start of the month that the states count, Unix seconds.
     month: u64,
     /// Tables that a shard may still hold; dropped here, not on a shard.
@@ -31,6 +33,7 @@ impl KeySync {
             table,
             stamp: None,
             states: HashMap::new(),
+            marks: HashMap::new(),
             month: 0,
             retired: Vec::new(),
         }
@@ -52,7 +55,8 @@ impl KeySync {
         Ok(true)
     }
 
-    /// Reads every key and swaps a new table in. What requests have used is kept; a key seen
+    /// Reads every key and, if any changed, swaps a new table in that shares the others with the
+    /// one before. What requests have used is kept; a key seen
     /// for the first time starts with what the ledger has for its month.
     pub async fn reload(&mut self, now_ns: u64) -> Result<(), StoreError> {
         self.turn_month(now_ns);
@@ -67,17 +71,45 @@ impl KeySync {
                 });
             }
         }
-        let entries = keys.iter().map(|key| {
+        let table = self.table.load_full();
+        let mut changed = Vec::new();
+        for key in &keys {
             let limits = Limits::new(
                 key.limits.requests_per_second,
                 key.limits.burst,
                 key.limits.requests_per_month,
             );
-            let state = self.states.get(&key.key_id).map(Arc::clone).unwrap_or_default();
-            KeyEntry::new(key.key_id, &key.verifier, limits, key.refused_from_ns(), state)
-        });
-        let table = Arc::new(KeyTable::new(entries.collect()));
-        self.retired.push(self.table.swap(table));
+            let refused_from_ns = key.refused_from_ns();
+            let mark = mark(&key.verifier);
+            let is_as_it_was = table
+                .find(key.key_id)
+                .is_some_and(|known| known.limits == limits && known.refused_from_ns == refused_from_ns)
+                && self.marks.get(&key.key_id) == Some(&mark);
+            if !is_as_it_was {
+                let state = self.states.get(&key.key_id).map(Arc::clone).unwrap_or_default();
+                changed.push(KeyEntry::new(
+                    key.key_id,
+                    &key.verifier,
+                    limits,
+                    refused_from_ns,
+                    state,
+                ));
+                self.marks.insert(key.key_id, mark);
+            }
+        }
+        let listed: HashSet<_> = keys.iter().map(|key| key.key_id).collect();
+        let removed: Vec<_> = table
+            .iter()
+            .map(|key| key.key_id)
+            .filter(|id| !listed.contains(id))
+            .collect();
+        if !changed.is_empty() || !removed.is_empty() {
+            for id in &removed {
+                self.marks.remove(id);
+            }
+            let next = Arc::new(table.with_changes(changed, &removed));
+            self.retired.push(self.table.swap(next));
+        }
         self.stamp = Some(stamp);
         Ok(())
     }
@@ -89,6 +121,14 @@ impl KeySync {
         }
         self.month = self.month.max(month);
     }
+}
+
+/// Tells verifiers apart, without keeping them.
+fn mark(verifier: &Verifier) -> u64 {
+    let [first, ..] = verifier.as_bytes().as_chunks::<8>().0 else {
+        return 0;
+    };
+    u64::from_le_bytes(*first)
 }
 
 impl std::fmt::Debug for KeySync {

@@ -316,10 +316,7 @@ impl Node {
     }
 
     fn note_keys(&self, now_ns: u64) {
-        self.ops
-            .keys
-            .count
-            .set(self.keys.table().load().entries().len() as u64);
+        self.ops.keys.count.set(self.keys.table().load().len() as u64);
         self.ops.keys.last_sync_ns.set(now_ns);
     }
 

@@ -176,6 +176,27 @@ const WORDS: usize = 7;
 #[inline]
 fn wire_entry(words: &[u64; WORDS], now_ns: u64, max_age_ms: u32) -> (PriceEntry, PriceStatus) {
     const STATUS: u64 = 0xFF << 8;
+    const MS: u64 = 1_000_000;
+    // Nearly every price is live and fresh, and then the words are the entry.
+    let (max_age_ms_own, hard_age_ms) = ((words[5] >> 32) as u32, words[5] as u32);
+    let limit_ms = if max_age_ms == 0 {
+        max_age_ms_own
+    } else {
+        max_age_ms
+    };
+    let is_live =
+        words[3] & STATUS == (PriceStatus::Live as u64) << 8 && words[6] == PriceStatus::Live as u64;
+    if is_live && words[4] <= now_ns && now_ns - words[4] <= u64::from(limit_ms.min(hard_age_ms)) * MS {
+        let live = [words[0], words[1], words[2], words[3]];
+        return (transmute!(live.map(u64::to_le_bytes)), PriceStatus::Live);
+    }
+    aged_entry(words, now_ns, max_age_ms)
+}
+
+/// The same for whatever price.
+#[inline(never)]
+fn aged_entry(words: &[u64; WORDS], now_ns: u64, max_age_ms: u32) -> (PriceEntry, PriceStatus) {
+    const STATUS: u64 = 0xFF << 8;
     const VENUES_AND_FLAGS: u64 = 0xFFFF << 16;
     let status = PriceRecord::from_words(*words).status_at(now_ns, max_age_ms);
     let packed = words[3] & !STATUS | (status as u64) << 8;

@@ -2,7 +2,8 @@
 //!
 //! What a tag covers is a whole number of half blocks within one BLAKE3 chunk, so the messages
 //! of a train can be hashed like the chunks of one long input: the same steps at the same time,
-//! one message a lane. [`blake3::platform`] has that path. It is not a stable interface, so the
+//! one message a lane. [`blake3::platform`] has that path, and for a message alone one without the
+//! steps that only longer inputs need. It is not a stable interface, so the
 //! workspace pins the crate's exact version, and tests hold this file against
 //! [`blake3::keyed_hash`].
 
@@ -71,6 +72,37 @@ pub(super) fn tags(key: &[u8; 32], messages: &[&[u8]], mut tag: impl FnMut(usize
             tag(part * LANES + lane, tag_bytes);
         }
     }
+}
+
+/// The tag of one message, whose length [`fits`].
+#[inline]
+pub(super) fn tag(key: &[u8; 32], message: &[u8]) -> Tag {
+    let platform = Platform::detect();
+    let mut cv = words(key);
+    let (blocks, rest) = message.as_chunks::<BLOCK>();
+    let last = if rest.is_empty() {
+        blocks.len() - 1
+    } else {
+        blocks.len()
+    };
+    let mut flags = KEYED_HASH | CHUNK_START;
+    for block in &blocks[..last] {
+        platform.compress_in_place(&mut cv, block, BLOCK as u8, 0, flags);
+        flags = KEYED_HASH;
+    }
+    let (mut block, mut len) = ([0; BLOCK], BLOCK);
+    if let Some(whole) = blocks.get(last) {
+        block = *whole;
+    } else {
+        block[..rest.len()].copy_from_slice(rest);
+        len = rest.len();
+    }
+    platform.compress_in_place(&mut cv, &block, len as u8, 0, flags | END);
+    let mut tag = [0; TAG_LEN];
+    for (bytes, word) in tag.as_chunks_mut::<4>().0.iter_mut().zip(cv) {
+        *bytes = word.to_le_bytes();
+    }
+    tag
 }
 
 /// Hashes the first `N` bytes of each message, a whole number of blocks.

@@ -731,7 +731,7 @@ fn too_many_waiting_shed_what_cannot_be_said_and_charge_nothing_for_it() {
     let shed = answered(ask_fetching(&mut server, &board, 2, "/price?asset=eth-usd", NOW));
     assert_eq!(slug(&shed), "overloaded");
     assert_eq!(board.flights(), 0);
-    assert_eq!(server.keys.entries()[0].state.month_used(), 0);
+    assert_eq!(server.keys.find(KeyId(1)).expect("there").state.month_used(), 0);
     let stale = answered(ask_fetching(
         &mut server,
         &board,

@@ -174,7 +174,6 @@ fn counted(server: &mut Server) -> impl PartialEq + std::fmt::Debug + use<> {
     .map(Counter::get);
     let keys: Vec<_> = server
         .keys
-        .entries()
         .iter()
         .map(|key| (key.state.month_used(), key.state.peek(&key.limits, THEN, 9)))
         .collect();
