@@ -11,10 +11,11 @@
 )]
 
 use std::io;
+use std::net::{Ipv4Addr, SocketAddr};
 use std::os::fd::{AsRawFd, RawFd};
 use std::ptr::{self, NonNull};
 
-use socket2::Socket;
+use socket2::{SockAddr, Socket};
 use trinity_protocol::MAX_DATAGRAM;
 
 /// Datagrams of one system call: the same as the server's.
@@ -35,6 +36,15 @@ struct Arena {
     peers: [libc::sockaddr_storage; BATCH],
     parts: [libc::iovec; BATCH],
     headers: [libc::mmsghdr; BATCH],
+    sources: [Source; BATCH],
+}
+
+/// The control message that says which address of this machine a datagram comes from (ip(7),
+/// IP_PKTINFO).
+#[repr(C)]
+struct Source {
+    header: libc::cmsghdr,
+    info: libc::in_pktinfo,
 }
 
 impl Burst {
@@ -47,6 +57,46 @@ impl Burst {
     /// came from.
     pub(crate) fn with_peers() -> Self {
         Self::new(size_of::<libc::sockaddr_storage>() as libc::socklen_t)
+    }
+
+    /// For an unconnected IPv4 socket that sends to one address from many of its own.
+    pub(crate) fn with_sources(target: SocketAddr) -> Self {
+        let burst = Self::new(0);
+        let at = burst.arena.as_ptr();
+        let target = SockAddr::from(target);
+        for i in 0..BATCH {
+            // SAFETY: the arena is live and only `burst` knows it. `target` is `len()` bytes of a
+            // sockaddr, which a sockaddr_storage has room for; the control message is as long as
+            // cmsg(3) wants it: a header and its data, padded to the header's alignment.
+            unsafe {
+                ptr::copy_nonoverlapping(
+                    target.as_ptr().cast::<u8>(),
+                    (&raw mut (*at).peers[i]).cast(),
+                    target.len() as usize,
+                );
+                let control = &raw mut (*at).sources[i];
+                (*control).header.cmsg_len =
+                    (size_of::<libc::cmsghdr>() + size_of::<libc::in_pktinfo>()) as _;
+                (*control).header.cmsg_level = libc::IPPROTO_IP;
+                (*control).header.cmsg_type = libc::IP_PKTINFO;
+                let header = &raw mut (*at).headers[i].msg_hdr;
+                (*header).msg_name = (&raw mut (*at).peers[i]).cast();
+                (*header).msg_namelen = target.len();
+                (*header).msg_control = control.cast();
+                (*header).msg_controllen = size_of::<Source>() as _;
+            }
+        }
+        burst
+    }
+
+    /// Sets the address that a datagram is sent from.
+    pub(crate) fn set_source(&mut self, index: usize, source: Ipv4Addr) {
+        // SAFETY: the arena is live and nobody refers into it (`&mut self`); ip(7): ipi_spec_dst is
+        // in network byte order, as the octets are.
+        unsafe {
+            (*self.arena.as_ptr()).sources[index].info.ipi_spec_dst.s_addr =
+                u32::from_ne_bytes(source.octets());
+        }
     }
 
     fn new(name_len: libc::socklen_t) -> Self {
@@ -116,6 +166,13 @@ impl Burst {
         // during which no call of the kernel can happen.
         let (slot, len) = unsafe { (&(*at).slots[index], (*at).headers[index].msg_len as usize) };
         &slot[..len.min(MAX_DATAGRAM)]
+    }
+
+    /// What was written into a slot.
+    pub(crate) fn written(&self, index: usize, len: usize) -> &[u8] {
+        // SAFETY: the arena is live; the reference is to one field and lives as long as `&self`.
+        let slot = unsafe { &(*self.arena.as_ptr()).slots[index] };
+        &slot[..len]
     }
 
     /// A slot to write a datagram into.
@@ -233,5 +290,24 @@ mod tests {
             }
         }
         assert_eq!(back.receive(&near).expect("nothing is no error"), 0);
+    }
+
+    #[test]
+    fn datagrams_of_one_socket_come_from_many_addresses() {
+        let near = Socket::from(UdpSocket::bind("0.0.0.0:0").expect("bound"));
+        let far = UdpSocket::bind("127.0.0.1:0").expect("bound");
+        let mut out = Burst::with_sources(far.local_addr().expect("bound"));
+        for i in 0..BATCH {
+            out.slot(i)[0] = i as u8;
+            out.set_len(i, 80);
+            out.set_source(i, Ipv4Addr::new(127, 1, 2, i as u8));
+        }
+        assert_eq!(out.send(&near, BATCH).expect("sent"), BATCH);
+        for i in 0..BATCH as u8 {
+            let mut datagram = [9; 100];
+            let (len, peer) = far.recv_from(&mut datagram).expect("received");
+            assert_eq!((len, datagram[0]), (80, i));
+            assert_eq!(peer.ip(), Ipv4Addr::new(127, 1, 2, i));
+        }
     }
 }

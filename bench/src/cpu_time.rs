@@ -61,6 +61,17 @@ impl ThreadTime {
     }
 }
 
+/// What several threads had together.
+pub(crate) fn total(threads: &[ThreadTime]) -> io::Result<Spent> {
+    threads.iter().try_fold(Spent::default(), |sum, thread| {
+        let spent = thread.read()?;
+        Ok(Spent {
+            on_cpu: sum.on_cpu + spent.on_cpu,
+            delayed: sum.delayed + spent.delayed,
+        })
+    })
+}
+
 impl Spent {
     /// What was added since.
     pub(crate) fn since(self, earlier: Self) -> Self {

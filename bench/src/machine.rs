@@ -14,7 +14,8 @@ pub(crate) struct Machine {
     architecture: &'static str,
     /// CPUs that this process may use.
     cores: usize,
-    serving_cpu: usize,
+    /// `None` where the server is another process's.
+    serving_cpu: Option<usize>,
     loading_cpu: usize,
     /// What the kernel does about each processor vulnerability that it knows.
     mitigations: BTreeMap<String, String>,
@@ -35,7 +36,7 @@ pub(crate) struct Machine {
 
 impl Machine {
     /// Reads them. What a system does not tell is left empty.
-    pub(crate) fn look(serving_cpu: usize, loading_cpu: usize) -> anyhow::Result<Self> {
+    pub(crate) fn look(serving_cpu: impl Into<Option<usize>>, loading_cpu: usize) -> anyhow::Result<Self> {
         let read = |path: &str| fs::read_to_string(path).unwrap_or_default().trim().to_owned();
         let info = read("/proc/cpuinfo");
         let cpu = info
@@ -57,7 +58,7 @@ impl Machine {
             kernel: read("/proc/sys/kernel/osrelease"),
             architecture: std::env::consts::ARCH,
             cores: cpus::allowed()?.len(),
-            serving_cpu,
+            serving_cpu: serving_cpu.into(),
             loading_cpu,
             mitigations,
             clock_source: read("/sys/devices/system/clocksource/clocksource0/current_clocksource"),
@@ -76,8 +77,11 @@ impl Machine {
 
     /// One line for people.
     pub(crate) fn line(&self) -> String {
+        let serving = self
+            .serving_cpu
+            .map_or_else(String::new, |cpu| format!("serving on CPU {cpu}, "));
         format!(
-            "{}, {} cores, Linux {}, load average {}; serving on CPU {}, loading on CPU {}",
+            "{}, {} cores, Linux {}, load average {}; {serving}loading on CPU {}",
             if self.cpu.is_empty() {
                 self.architecture
             } else {
@@ -86,7 +90,6 @@ impl Machine {
             self.cores,
             self.kernel,
             self.load_average,
-            self.serving_cpu,
             self.loading_cpu
         )
     }

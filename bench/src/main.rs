@@ -6,16 +6,25 @@ mod burst;
 mod compare;
 mod cpu_time;
 mod feed;
+mod flood;
+mod grow;
 mod http;
 mod load;
+mod mac;
 mod machine;
+mod measure;
+mod options;
 mod parse;
 mod peers;
+mod popularity;
 mod population;
+mod progress;
 mod stats;
 mod story;
 mod tally;
 mod target;
+mod train;
+mod udp;
 
 use std::process::ExitCode;
 
@@ -37,6 +46,13 @@ struct Cli {
 enum Command {
     /// This server beside a bare recvmmsg/sendmmsg echo, on the same cores in one run.
     Compare(compare::Args),
+    /// Load this server, or a running one, over UDP.
+    Udp(Box<udp::Args>),
+    /// What a request costs as keys, symbols, flows and shards grow.
+    Grow(grow::Args),
+    /// Serve for `grow`, which measures this process.
+    #[command(hide = true)]
+    Hold(grow::HoldArgs),
     /// This server's HTTP worker beside nginx with a fixed body.
     Http(http::Args),
     /// Servers of other people on the same cores: valkey-server, memcached, nginx, NSD.
@@ -60,6 +76,9 @@ enum Command {
 fn main() -> ExitCode {
     let outcome = match Cli::parse().command {
         Command::Compare(args) => compare::run(&args),
+        Command::Udp(args) => udp::run(&args),
+        Command::Grow(args) => grow::run(&args),
+        Command::Hold(args) => grow::hold(&args),
         Command::Http(args) => http::run(&args),
         Command::Peers(args) => peers::run(&args),
         Command::Answer(args) => answer::run(&args),

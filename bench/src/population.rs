@@ -6,7 +6,7 @@ use std::sync::Arc;
 use trinity_beast::tables::keys::{KeyEntry, KeyTable};
 use trinity_beast::tables::limiter::Limits;
 use trinity_beast::tables::prices::{PriceRecord, SymbolNames};
-use trinity_protocol::{ApiKey, KeyId, MacKeys, PriceEntry, PriceFlags, PriceStatus, Symbol};
+use trinity_protocol::{ApiKey, KeyId, MacKeys, PriceEntry, PriceFlags, PriceStatus, Symbol, Verifier};
 
 /// Keys and symbols of one run.
 #[derive(Debug)]
@@ -22,8 +22,8 @@ pub(crate) struct Caller {
     pub(crate) mac: MacKeys,
 }
 
-/// Draws symbols, all equally likely. xorshift64 (Marsaglia 2003): which symbol is asked need
-/// not be unpredictable.
+/// Random numbers. xorshift64 (Marsaglia 2003): which symbol is asked need not be
+/// unpredictable.
 #[derive(Debug)]
 pub(crate) struct Draw(u64);
 
@@ -41,35 +41,66 @@ impl Draw {
         Self(random() | 1)
     }
 
-    /// A number below `end`, which must be below 2^32.
-    pub(crate) fn below(&mut self, end: usize) -> usize {
+    /// The same numbers for the same seed.
+    pub(crate) const fn seeded(seed: u64) -> Self {
+        Self(seed | 1)
+    }
+
+    /// 64 random bits.
+    #[inline]
+    pub(crate) const fn bits(&mut self) -> u64 {
         self.0 ^= self.0 << 13;
         self.0 ^= self.0 >> 7;
         self.0 ^= self.0 << 17;
-        (((self.0 >> 32) * end as u64) >> 32) as usize
+        self.0
+    }
+
+    /// A number below `end`, which must be below 2^32.
+    #[inline]
+    pub(crate) const fn below(&mut self, end: usize) -> usize {
+        (((self.bits() >> 32) * end as u64) >> 32) as usize
+    }
+}
+
+impl Caller {
+    /// Begins at the verifier, where a server begins as well: a million keys take a second.
+    fn draw(draw: &mut Draw) -> Self {
+        let words: [_; 4] = std::array::from_fn(|_| draw.bits().to_le_bytes());
+        let mut bytes = [0; 32];
+        bytes.copy_from_slice(words.as_flattened());
+        Self {
+            key_id: KeyId((draw.bits() >> 1).max(1)),
+            mac: MacKeys::from_verifier(&Verifier::from_bytes(bytes)),
+        }
     }
 }
 
 impl Population {
     /// Draws keys; names symbols `S0-USD`, `S1-USD` and so on.
     pub(crate) fn new(keys: usize, symbols: usize) -> anyhow::Result<Self> {
-        let caller = |_| {
-            let secret = std::array::from_fn::<_, 4, _>(|_| random().to_le_bytes());
-            let mut bytes = [0; 32];
-            bytes.copy_from_slice(secret.as_flattened());
-            let key = ApiKey::from_parts((random() >> 1).max(1), bytes)?;
-            Ok(Caller {
-                key_id: key.key_id(),
-                mac: MacKeys::from_verifier(&key.verifier()),
-            })
-        };
+        Self::seeded(random(), keys, symbols)
+    }
+
+    /// The same for the same seed, in another process too.
+    pub(crate) fn seeded(seed: u64, keys: usize, symbols: usize) -> anyhow::Result<Self> {
+        let mut draw = Draw::seeded(seed);
         let symbol = |i| Symbol::new(&format!("S{i}-USD"));
         Ok(Self {
-            keys: (0..keys)
-                .map(caller)
-                .collect::<Result<_, trinity_protocol::ApiKeyError>>()?,
+            keys: (0..keys).map(|_| Caller::draw(&mut draw)).collect(),
             symbols: (0..symbols).map(symbol).collect::<Result<_, _>>()?,
         })
+    }
+
+    /// One customer's key and the symbols that it may ask a running server for.
+    pub(crate) fn of(key: &ApiKey, symbols: Vec<Symbol>) -> Self {
+        let caller = Caller {
+            key_id: key.key_id(),
+            mac: MacKeys::from_verifier(&key.verifier()),
+        };
+        Self {
+            keys: vec![caller],
+            symbols,
+        }
     }
 
     /// The names as the server's tables want them.
@@ -112,6 +143,12 @@ pub(crate) fn record(symbol: usize, sequence: u32, now_ns: u64) -> PriceRecord {
     }
 }
 
+/// Whether an entry is one that a server may give, whatever its price.
+pub(crate) fn is_sound(entry: &PriceEntry) -> bool {
+    PriceStatus::from_wire(entry.status)
+        .is_some_and(|status| !status.has_value() || entry.publish_time_ns.get() > 0)
+}
+
 /// Whether an entry is a live price of the symbol.
 pub(crate) fn is_right(symbol: usize, entry: &PriceEntry) -> bool {
     entry.status == PriceStatus::Live as u8
@@ -146,6 +183,9 @@ mod tests {
             ..good
         };
         assert!(!is_right(7, &torn), "half of the next price");
+        assert!(is_sound(&good) && is_sound(&PriceRecord::NONE.entry_at(6, 0)));
+        let unheard = PriceEntry { status: 99, ..good };
+        assert!(!is_sound(&unheard), "of no status that there is");
     }
 
     #[test]

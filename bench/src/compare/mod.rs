@@ -1,20 +1,19 @@
 //! `trinity-bench compare`: the sides take turns on the same two cores, round after round.
 
+mod lineup;
+mod peers;
+mod ratio;
 mod report;
+mod scenario;
 
-use std::io::IsTerminal;
-use std::thread;
 use std::time::Duration;
 
-use anyhow::Context;
-use indicatif::{ProgressBar, ProgressStyle};
-use trinity_beast::shard::driver::{DriverChoice, DriverKind, choose, cpus, probe};
-
-use self::report::{Measurement, Report};
-use crate::load::{self, Expected, Plan};
+use self::lineup::{Lineup, Setup};
+use self::report::Report;
+use self::scenario::Scenario;
 use crate::machine::Machine;
-use crate::population::Population;
-use crate::target::{Side, Target};
+use crate::options::{CoreArgs, DriverArg, seconds};
+use crate::progress::Steps;
 
 /// Options of `compare`.
 #[derive(Debug, clap::Args)]
@@ -22,11 +21,14 @@ pub(crate) struct Args {
     /// One JSON object on standard output, nothing else there.
     #[arg(long)]
     json: bool,
+    /// Scenarios to measure [default: all but open, capped and flood].
+    #[arg(long, value_enum, value_delimiter = ',')]
+    only: Vec<Scenario>,
     /// Rounds; in each every side is measured once.
     #[arg(long, default_value_t = 5, value_parser = clap::value_parser!(u32).range(1..=1_000))]
     rounds: u32,
     /// Measured seconds of each side and round.
-    #[arg(long, default_value_t = 2.0, value_parser = seconds)]
+    #[arg(long, default_value_t = 1.5, value_parser = seconds)]
     seconds: f64,
     /// Seconds before each measurement that do not count.
     #[arg(long, default_value_t = 0.3, value_parser = seconds)]
@@ -34,90 +36,59 @@ pub(crate) struct Args {
     /// Which of the server's drivers.
     #[arg(long, value_enum, default_value_t = DriverArg::All)]
     driver: DriverArg,
-    /// Symbols in the price table, all published; each request asks for one of them.
+    /// Symbols in the price table, all published, all equally likely.
     #[arg(long, default_value_t = 1_000, value_parser = clap::value_parser!(u32).range(1..=65_536))]
     symbols: u32,
-    /// Keys that take turns.
+    /// Keys of the plain clients that ask for one symbol; others have one key on each flow.
     #[arg(long, default_value_t = 100, value_parser = clap::value_parser!(u32).range(1..=30_000))]
     keys: u32,
     /// Client sockets.
     #[arg(long, default_value_t = 8, value_parser = clap::value_parser!(u32).range(1..=1_000))]
     flows: u32,
-    /// Requests outstanding on each client socket.
-    #[arg(long, default_value_t = 128, value_parser = clap::value_parser!(u32).range(1..=4_096))]
+    /// Requests outstanding on each client socket; twice as many where clients send trains.
+    #[arg(long, default_value_t = 128, value_parser = clap::value_parser!(u32).range(1..=2_048))]
     window: u32,
-    /// CPU that serves; the first this process may use unless said otherwise.
-    #[arg(long)]
-    serving_cpu: Option<usize>,
-    /// CPU that loads; the second.
-    #[arg(long)]
-    loading_cpu: Option<usize>,
+    #[command(flatten)]
+    cores: CoreArgs,
 }
 
-/// Which drivers to measure.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum)]
-enum DriverArg {
-    /// poll(2).
-    Epoll,
-    /// io_uring; an error where it does not work.
-    Glommio,
-    /// Every driver that works here.
-    All,
-}
-
-/// Measures and reports; tells whether every reply was right and accounted for.
+/// Measures and reports; tells whether every reply was right and accounted for, and every
+/// promise kept.
 pub(crate) fn run(args: &Args) -> anyhow::Result<bool> {
-    let allowed = cpus::allowed()?;
-    let pick = |wish: Option<usize>, position: usize| match wish {
-        Some(cpu) if !allowed.contains(&cpu) => {
-            anyhow::bail!("CPU {cpu} is not among those this process may use: {allowed:?}")
-        }
-        Some(cpu) => Ok(cpu),
-        None => allowed.get(position).copied().context(
-            "one CPU serves and one loads, but this process may use one only: allow it a second one",
-        ),
-    };
-    let (serving, loading) = (pick(args.serving_cpu, 0)?, pick(args.loading_cpu, 1)?);
-    if serving == loading {
-        anyhow::bail!("CPU {serving} cannot serve and load: choose two CPUs");
-    }
-    let (default_driver, drivers) = drivers(args.driver)?;
-    let machine = Machine::look(serving, loading)?;
-    let plan = Plan {
+    let cores = args.cores.pick()?;
+    let (default_driver, drivers) = args.driver.pick()?;
+    let machine = Machine::look(cores.serving[0], cores.loading)?;
+    let setup = Setup {
+        cores: cores.clone(),
+        drivers,
+        default_driver,
+        symbols: args.symbols as usize,
+        keys: args.keys as usize,
         flows: args.flows as usize,
         window: args.window as usize,
         warm_up: Duration::from_secs_f64(args.warm_up),
         time: Duration::from_secs_f64(args.seconds),
     };
-    let population = Population::new(args.keys as usize, args.symbols as usize)?;
+    let mut lineup = line_up(&setup, &args.only)?;
 
-    let mut sides = vec![Side::Echo];
-    sides.extend(drivers.iter().copied().map(Side::Server));
-    let progress = Progress::new(args.rounds as usize * sides.len());
+    let progress = Steps::new(args.rounds as usize * lineup.contestants.len());
     let mut rounds = Vec::new();
     for round in 0..args.rounds {
         let mut measured = Vec::new();
-        for side in &sides {
-            let measurement = measure(*side, &plan, &population, serving, loading)?;
-            progress.step(round, &measurement);
+        for contestant in &lineup.contestants {
+            let mut measurement = (contestant.measure)(&cores)?;
+            measurement.side.clone_from(&contestant.name);
+            progress.step(&format!("round {}: {}", round + 1, measurement.line()));
             measured.push(measurement);
         }
         rounds.push(measured);
         // The next round runs the other way, so that a machine that slows down or speeds up
         // favours nobody.
-        sides.reverse();
+        lineup.contestants.reverse();
     }
     progress.finish();
 
-    let report = Report::new(
-        default_driver,
-        &drivers,
-        rounds,
-        machine,
-        plan,
-        args.keys,
-        args.symbols,
-    );
+    let report = Report::new(&setup, &lineup.rules, rounds, machine);
     if args.json {
         println!("{}", serde_json::to_string(&report)?);
     } else {
@@ -126,118 +97,103 @@ pub(crate) fn run(args: &Args) -> anyhow::Result<bool> {
     Ok(report.is_clean())
 }
 
-/// The driver that `serve` would take here (or the one asked for), and those to measure.
-fn drivers(wish: DriverArg) -> anyhow::Result<(DriverKind, Vec<DriverKind>)> {
-    Ok(match wish {
-        DriverArg::Epoll => (DriverKind::Epoll, vec![DriverKind::Epoll]),
-        DriverArg::Glommio => {
-            probe::io_uring()?;
-            (DriverKind::Glommio, vec![DriverKind::Glommio])
-        }
-        DriverArg::All => {
-            let chosen = choose(DriverChoice::Auto, probe::io_uring)?;
-            if chosen.kind == DriverKind::Epoll {
-                eprintln!("only the epoll driver is measured: {}", chosen.why);
-                (chosen.kind, vec![DriverKind::Epoll])
-            } else {
-                (chosen.kind, vec![DriverKind::Epoll, DriverKind::Glommio])
-            }
-        }
-    })
-}
-
-/// One side, once, on fresh sockets and fresh tables.
-fn measure(
-    side: Side,
-    plan: &Plan,
-    population: &Population,
-    serving: usize,
-    loading: usize,
-) -> anyhow::Result<Measurement> {
-    let target = Target::start(side, serving, population)?;
-    let expected = if side == Side::Echo {
-        Expected::Echo
-    } else {
-        Expected::Price
-    };
-    let (address, time) = (target.address, target.time.clone());
-    // A thread of its own, so that only it is pinned.
-    let load = thread::scope(|scope| {
-        let loader = scope.spawn(move || {
-            cpus::pin(loading)?;
-            load::run(address, expected, plan, population, &time)
-        });
-        loader.join()
-    });
-    let granted = target.granted;
-    let account = target.stop()?;
-    let load = load.map_err(|_| anyhow::anyhow!("the load generator panicked"))??;
-    Ok(Measurement::new(side, &load, account, granted))
-}
-
-fn seconds(text: &str) -> Result<f64, String> {
-    match text.parse() {
-        Ok(seconds) if (0.05..=3_600.0).contains(&seconds) => Ok(seconds),
-        _ => Err("give seconds from 0.05 to 3600".into()),
+/// The scenarios that were named, or the usual ones.
+fn line_up(setup: &Setup, only: &[Scenario]) -> anyhow::Result<Lineup> {
+    let mut lineup = Lineup::default();
+    let scenarios = if only.is_empty() { &Scenario::USUAL } else { only };
+    for scenario in scenarios {
+        scenario.line_up(setup, &mut lineup)?;
     }
-}
-
-/// A bar on a terminal, lines elsewhere; always on standard error.
-struct Progress {
-    bar: Option<ProgressBar>,
-}
-
-impl Progress {
-    fn new(steps: usize) -> Self {
-        let bar = std::io::stderr().is_terminal().then(|| {
-            let bar = ProgressBar::new(steps as u64);
-            if let Ok(style) = ProgressStyle::with_template("{bar:32} {pos}/{len} {msg}") {
-                bar.set_style(style);
-            }
-            bar
-        });
-        Self { bar }
-    }
-
-    fn step(&self, round: u32, measurement: &Measurement) {
-        match &self.bar {
-            Some(bar) => {
-                bar.set_message(measurement.line());
-                bar.inc(1);
-            }
-            None => eprintln!("round {}: {}", round + 1, measurement.line()),
-        }
-    }
-
-    fn finish(&self) {
-        if let Some(bar) = &self.bar {
-            bar.finish_and_clear();
-        }
-    }
+    Ok(lineup)
 }
 
 #[cfg(test)]
 mod tests {
-    use super::*;
+    use std::collections::BTreeSet;
 
-    const QUICK: Plan = Plan {
-        flows: 3,
-        window: 16,
-        warm_up: Duration::from_millis(20),
-        time: Duration::from_millis(100),
-    };
+    use clap::ValueEnum;
+    use trinity_beast::shard::driver::cpus;
+
+    use super::*;
+    use crate::measure::Cores;
+
+    fn setup() -> Setup {
+        let (default_driver, drivers) = DriverArg::All.pick().expect("epoll always works");
+        let allowed = cpus::allowed().expect("readable");
+        Setup {
+            cores: Cores {
+                serving: vec![allowed[0]],
+                loading: *allowed.last().expect("at least one"),
+            },
+            drivers,
+            default_driver,
+            symbols: 20,
+            keys: 5,
+            flows: 3,
+            window: 16,
+            warm_up: Duration::from_millis(20),
+            time: Duration::from_millis(80),
+        }
+    }
 
     #[test]
     fn every_side_answers_every_request_rightly_and_the_accounts_add_up() {
-        let allowed = cpus::allowed().expect("readable");
-        let (serving, loading) = (allowed[0], *allowed.last().expect("at least one"));
-        let population = Population::new(5, 20).expect("drawn");
-        let (_, drivers) = drivers(DriverArg::All).expect("epoll always works");
-        let sides = drivers.into_iter().map(Side::Server).chain([Side::Echo]);
-        for side in sides {
-            let measured = measure(side, &QUICK, &population, serving, loading).expect("measured");
+        let setup = setup();
+        let lineup = line_up(&setup, &Scenario::USUAL).expect("made");
+        for contestant in &lineup.contestants {
+            let measured = (contestant.measure)(&setup.cores).expect("measured");
             // That something was answered at all is among what it checks.
-            assert!(measured.faults().is_empty(), "{measured:?}");
+            assert!(measured.faults.is_empty(), "{}: {measured:?}", contestant.name);
+        }
+    }
+
+    #[test]
+    fn open_loops_and_floods_leave_every_verified_reply_right() {
+        let setup = setup();
+        let only = [Scenario::Open, Scenario::Capped, Scenario::Flood];
+        let lineup = line_up(&setup, &only).expect("made");
+        for contestant in &lineup.contestants {
+            let measured = (contestant.measure)(&setup.cores).expect("measured");
+            let tally = &measured.tally;
+            assert!(tally.verified > 0, "{}: {measured:?}", contestant.name);
+            let wrong = [
+                tally.bad_tags,
+                tally.bad_prices,
+                tally.sequence_back,
+                tally.unexpected,
+            ];
+            assert_eq!(wrong, [0; 4], "{}: {measured:?}", contestant.name);
+            // What a busy machine loses is a fault of the others.
+            let may_lose = !contestant.name.starts_with("flood/");
+            assert!(may_lose || measured.faults.is_empty(), "{measured:?}");
+        }
+    }
+
+    #[test]
+    fn every_rule_names_two_contestants_and_every_promised_ratio_is_there() {
+        let lineup = line_up(&setup(), Scenario::value_variants()).expect("made");
+        let names: BTreeSet<_> = lineup.contestants.iter().map(|c| c.name.as_str()).collect();
+        assert_eq!(names.len(), lineup.contestants.len());
+        for rule in &lineup.rules {
+            assert!(
+                names.contains(&*rule.above) && names.contains(&*rule.below),
+                "{rule:?}"
+            );
+        }
+        let ratios: BTreeSet<_> = lineup
+            .rules
+            .iter()
+            .filter_map(|rule| rule.also.as_deref())
+            .collect();
+        for promised in [
+            "udp_plain_vs_echo",
+            "udp_gso_vs_echo",
+            "udp_batch_prices_vs_echo",
+            "udp_gso_batch_prices_vs_echo",
+            "rtt_p50_vs_blocking_echo",
+            "rtt_p50_spin_vs_blocking_echo",
+        ] {
+            assert!(ratios.contains(promised), "{promised}");
         }
     }
 }

@@ -4,65 +4,52 @@ use std::collections::BTreeMap;
 use std::fmt;
 
 use serde::Serialize;
-use trinity_beast::shard::driver::DriverKind;
-use trinity_beast::shard::socket::Granted;
-use trinity_protocol::Code;
 
-use crate::load::{Load, Plan};
+use super::lineup::{Rule, Setup};
+use super::ratio::Ratio;
 use crate::machine::Machine;
+use crate::measure::{Limit, Measurement};
+use crate::options::command;
 use crate::stats::Spread;
-use crate::tally::Tally;
-use crate::target::{Account, Side};
-
-/// A serving thread that was on its CPU, or waited for it, for at least this share of the
-/// time was the limit; below it the load generator was.
-const SATURATED: f64 = 0.95;
 
 /// Everything of one run.
 #[derive(Debug, Serialize)]
-pub(crate) struct Report {
-    /// Medians over the rounds. By requests per second where the serving core was the limit
-    /// on both sides; by the serving core's CPU time per request where the load generator
-    /// was.
+pub(super) struct Report {
+    /// Medians over the rounds, of the default driver under their bare names.
     ratios: BTreeMap<String, f64>,
+    /// Of each ratio, what was the limit: of `loader`, it is one of serving CPU times.
+    limits: BTreeMap<String, Limit>,
     /// The same with their range.
     spread: BTreeMap<String, Ratio>,
-    /// Who was the limit in the comparison on the default driver: `server` or `loader`.
-    limit: Limit,
+    /// Of `udp_plain_vs_echo`, if it was measured.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    limit: Option<Limit>,
     default_driver: String,
     medians: BTreeMap<String, Medians>,
     rounds: Vec<Round>,
     faults: Vec<String>,
     machine: Machine,
-    plan: Plan,
-    keys: u32,
-    symbols: u32,
-    datagram_bytes: usize,
+    flows: usize,
+    window: usize,
+    keys: usize,
+    symbols: usize,
+    warm_up_seconds: f64,
+    seconds: f64,
     command: String,
-}
-
-/// One comparison over all rounds.
-#[derive(Clone, Debug, Serialize)]
-pub(crate) struct Ratio {
-    limit: Limit,
-    /// Of requests per second, server to echo.
-    rate: Spread,
-    /// Of CPU time per request, echo to server: 1 is as cheap as the echo.
-    cpu: Spread,
-}
-
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
-#[serde(rename_all = "lowercase")]
-pub(crate) enum Limit {
-    Server,
-    Loader,
 }
 
 #[derive(Debug, Serialize)]
 struct Medians {
     requests_per_second: f64,
-    server_cpu_ns_per_request: f64,
+    prices_per_second: f64,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    server_cpu_ns_per_request: Option<f64>,
     loader_cpu_ns_per_request: f64,
+    latency_p50_us: f64,
+    latency_p99_9_us: f64,
+    lost: f64,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    server_cpu_ns_per_datagram: Option<f64>,
 }
 
 #[derive(Debug, Serialize)]
@@ -70,151 +57,44 @@ struct Round {
     sides: Vec<Measurement>,
 }
 
-/// One side in one round.
-#[derive(Clone, Debug, Serialize)]
-pub(crate) struct Measurement {
-    side: String,
-    requests_per_second: f64,
-    server_cpu_ns_per_request: f64,
-    /// Share of the time that the serving thread had its CPU.
-    server_busy: f64,
-    /// Share of the time that it was ready to run but something else had its CPU: not 0 on a
-    /// machine that is not quiet.
-    server_delayed: f64,
-    /// Without the time it waited for replies.
-    loader_cpu_ns_per_request: f64,
-    loader_busy: f64,
-    loader_delayed: f64,
-    limit: Limit,
-    round_trip_us: Percentiles,
-    #[serde(flatten)]
-    tally: Tally,
-    /// Replies by code other than OK that came at all.
-    errors: BTreeMap<&'static str, u64>,
-    /// What the server says of itself.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    account: Option<Account>,
-    receive_buffer_bytes: usize,
-    send_buffer_bytes: usize,
-    faults: Vec<String>,
-}
-
-#[derive(Clone, Copy, Debug, Serialize)]
-struct Percentiles {
-    p50: f64,
-    p99: f64,
-    p99_9: f64,
-    max: f64,
-}
-
-impl Measurement {
-    pub(crate) fn new(side: Side, load: &Load, account: Option<Account>, granted: Granted) -> Self {
-        let wall = load.wall.as_secs_f64();
-        let each_ns = |seconds: f64| seconds * 1e9 / load.measured.max(1) as f64;
-        let server_busy = load.server.on_cpu.as_secs_f64() / wall;
-        let server_delayed = load.server.delayed.as_secs_f64() / wall;
-        let loader_work = load.loader.on_cpu.saturating_sub(load.idle).as_secs_f64();
-        let us = |quantile| load.latency.value_at_quantile(quantile) as f64 / 1e3;
-        let codes = Code::ALL.iter().zip(load.tally.codes);
+impl Medians {
+    fn of(side: &str, rounds: &[Vec<Measurement>]) -> Self {
+        let some = |what: fn(&Measurement) -> Option<f64>| {
+            let values = rounds.iter().flatten().filter(|m| m.side == *side);
+            Spread::of(values.filter_map(what)).map(|spread| spread.median)
+        };
+        let of = |what| some(what).unwrap_or_default();
         Self {
-            side: name(side),
-            requests_per_second: load.measured as f64 / wall,
-            server_cpu_ns_per_request: each_ns(load.server.on_cpu.as_secs_f64()),
-            server_busy,
-            server_delayed,
-            loader_cpu_ns_per_request: each_ns(loader_work),
-            loader_busy: loader_work / wall,
-            loader_delayed: load.loader.delayed.as_secs_f64() / wall,
-            limit: if server_busy + server_delayed >= SATURATED {
-                Limit::Server
-            } else {
-                Limit::Loader
-            },
-            round_trip_us: Percentiles {
-                p50: us(0.5),
-                p99: us(0.99),
-                p99_9: us(0.999),
-                max: load.latency.max() as f64 / 1e3,
-            },
-            errors: codes
-                .filter(|(_, n)| *n > 0)
-                .map(|(code, n)| (code.name(), n))
-                .collect(),
-            faults: faults(&load.tally, account.as_ref()),
-            tally: load.tally.clone(),
-            account,
-            receive_buffer_bytes: granted.receive_bytes,
-            send_buffer_bytes: granted.send_bytes,
+            requests_per_second: of(|m| Some(m.requests_per_second)),
+            prices_per_second: of(|m| Some(m.prices_per_second)),
+            server_cpu_ns_per_request: some(|m| m.server_cpu_ns_per_request),
+            loader_cpu_ns_per_request: of(|m| Some(m.loader_cpu_ns_per_request)),
+            latency_p50_us: of(|m| Some(m.latency_us.p50)),
+            latency_p99_9_us: of(|m| Some(m.latency_us.p99_9)),
+            lost: of(|m| Some(m.tally.lost as f64)),
+            server_cpu_ns_per_datagram: some(|m| m.server_cpu_ns_per_datagram),
         }
-    }
-
-    /// What is wrong with the measurement: nothing, if every reply was right and accounted for.
-    #[cfg(test)]
-    pub(super) fn faults(&self) -> &[String] {
-        &self.faults
-    }
-
-    /// One line for people.
-    pub(crate) fn line(&self) -> String {
-        format!(
-            "{:<14} {:>9.0} requests/s, server {:>5.0} ns each ({:>3.0} % busy), loader {:>5.0} ns each ({:>3.0} % busy), \
-             p50 {:.0} us, lost {}",
-            self.side,
-            self.requests_per_second,
-            self.server_cpu_ns_per_request,
-            self.server_busy * 100.0,
-            self.loader_cpu_ns_per_request,
-            self.loader_busy * 100.0,
-            self.round_trip_us.p50,
-            self.tally.lost,
-        )
     }
 }
 
 impl Report {
-    pub(crate) fn new(
-        default_driver: DriverKind,
-        drivers: &[DriverKind],
+    pub(super) fn new(
+        setup: &Setup,
+        rules: &[Rule],
         rounds: Vec<Vec<Measurement>>,
         mut machine: Machine,
-        plan: Plan,
-        keys: u32,
-        symbols: u32,
     ) -> Self {
-        let smallest = |of: fn(&Measurement) -> usize| rounds.iter().flatten().map(of).min().unwrap_or(0);
-        machine.drivers = drivers.iter().map(ToString::to_string).collect();
+        let smallest = |of: fn(&Measurement) -> Option<usize>| {
+            rounds.iter().flatten().filter_map(of).min().unwrap_or_default()
+        };
+        machine.drivers = setup.drivers.iter().map(ToString::to_string).collect();
         machine.receive_buffer_bytes = smallest(|m| m.receive_buffer_bytes);
         machine.send_buffer_bytes = smallest(|m| m.send_buffer_bytes);
         let accounts = rounds.iter().flatten().filter_map(|m| m.account);
         machine.receive_drops = accounts.map(|account| account.receive_drops).sum();
-        let mut ratios = BTreeMap::new();
-        let mut spread = BTreeMap::new();
-        let mut limit = Limit::Loader;
-        for driver in drivers {
-            let Some(ratio) = Ratio::of(&rounds, &name(Side::Server(*driver))) else {
-                continue;
-            };
-            let title = format!("udp_plain_vs_echo_{driver}");
-            if *driver == default_driver {
-                limit = ratio.limit;
-                ratios.insert("udp_plain_vs_echo".to_owned(), ratio.value());
-            }
-            ratios.insert(title.clone(), ratio.value());
-            spread.insert(title, ratio);
-        }
-        let mut medians = BTreeMap::new();
-        for side in rounds.iter().flatten().map(|m| &m.side) {
-            let of = |what: fn(&Measurement) -> f64| {
-                let values = rounds.iter().flatten().filter(|m| m.side == *side).map(what);
-                Spread::of(values).map_or(0.0, |spread| spread.median)
-            };
-            medians.entry(side.clone()).or_insert_with(|| Medians {
-                requests_per_second: of(|m| m.requests_per_second),
-                server_cpu_ns_per_request: of(|m| m.server_cpu_ns_per_request),
-                loader_cpu_ns_per_request: of(|m| m.loader_cpu_ns_per_request),
-            });
-        }
-        let faults = rounds
+
+        let (mut ratios, mut limits, mut spread) = (BTreeMap::new(), BTreeMap::new(), BTreeMap::new());
+        let mut faults: Vec<_> = rounds
             .iter()
             .enumerate()
             .flat_map(|(round, sides)| sides.iter().map(move |side| (round, side)))
@@ -223,64 +103,48 @@ impl Report {
                 side.faults.iter().map(tell)
             })
             .collect();
+        for rule in rules {
+            let Some(ratio) = Ratio::of(rule, &rounds) else {
+                continue;
+            };
+            for name in rule.also.iter().chain([&rule.name]) {
+                ratios.insert(name.clone(), ratio.value());
+                if let Some(limit) = ratio.limit {
+                    limits.insert(name.clone(), limit);
+                }
+            }
+            if let Some(least) = rule.at_least.filter(|least| ratio.value() < *least) {
+                faults.push(format!("{} is {:.3}, below {least}", rule.name, ratio.value()));
+            }
+            spread.insert(rule.name.clone(), ratio);
+        }
+        let sides = rounds.iter().flatten().map(|m| &m.side);
+        let medians = sides
+            .map(|side| (side.clone(), Medians::of(side, &rounds)))
+            .collect();
         Self {
+            limit: limits.get("udp_plain_vs_echo").copied(),
             ratios,
+            limits,
             spread,
-            limit,
-            default_driver: default_driver.to_string(),
+            default_driver: setup.default_driver.to_string(),
             medians,
             rounds: rounds.into_iter().map(|sides| Round { sides }).collect(),
             faults,
             machine,
-            plan,
-            keys,
-            symbols,
-            datagram_bytes: trinity_protocol::datagram_len(1),
+            flows: setup.flows,
+            window: setup.window,
+            keys: setup.keys,
+            symbols: setup.symbols,
+            warm_up_seconds: setup.warm_up.as_secs_f64(),
+            seconds: setup.time.as_secs_f64(),
             command: command(),
         }
     }
 
-    /// Whether every reply of every side was right and accounted for.
-    pub(crate) fn is_clean(&self) -> bool {
+    /// Whether every reply of every side was right and accounted for, and every promise kept.
+    pub(super) fn is_clean(&self) -> bool {
         self.faults.is_empty()
-    }
-}
-
-impl Ratio {
-    fn of(rounds: &[Vec<Measurement>], side: &str) -> Option<Self> {
-        let pairs: Vec<_> = rounds
-            .iter()
-            .filter_map(|sides| {
-                let echo = sides.iter().find(|m| m.side == name(Side::Echo))?;
-                Some((echo, sides.iter().find(|m| m.side == side)?))
-            })
-            .collect();
-        let saturated = pairs
-            .iter()
-            .filter(|(echo, server)| echo.limit == Limit::Server && server.limit == Limit::Server)
-            .count();
-        let rate = pairs
-            .iter()
-            .map(|(echo, server)| server.requests_per_second / echo.requests_per_second);
-        let cpu = pairs
-            .iter()
-            .map(|(echo, server)| echo.server_cpu_ns_per_request / server.server_cpu_ns_per_request);
-        Some(Self {
-            limit: if 2 * saturated > pairs.len() {
-                Limit::Server
-            } else {
-                Limit::Loader
-            },
-            rate: Spread::of(rate)?,
-            cpu: Spread::of(cpu)?,
-        })
-    }
-
-    const fn value(&self) -> f64 {
-        match self.limit {
-            Limit::Server => self.rate.median,
-            Limit::Loader => self.cpu.median,
-        }
     }
 }
 
@@ -289,108 +153,56 @@ impl fmt::Display for Report {
         writeln!(f, "{}", self.machine.line())?;
         writeln!(
             f,
-            "{} bytes each way, {} flows of {} outstanding, {} keys, {} symbols, {} rounds\n",
-            self.datagram_bytes,
-            self.plan.flows,
-            self.plan.window,
-            self.keys,
+            "{} flows of {} outstanding, {} symbols, {} rounds of {} s; default driver {}\n",
+            self.flows,
+            self.window,
             self.symbols,
-            self.rounds.len()
+            self.rounds.len(),
+            self.seconds,
+            self.default_driver
         )?;
         writeln!(
             f,
-            "{:<16} {:>12} {:>18} {:>18}",
-            "median of", "requests/s", "server ns/request", "loader ns/request"
+            "{:<28} {:>11} {:>12} {:>15} {:>11} {:>11} {:>8}",
+            "median of", "requests/s", "prices/s", "server ns each", "loader ns", "p50 us", "lost"
         )?;
         for (side, medians) in &self.medians {
+            let server = medians
+                .server_cpu_ns_per_request
+                .map_or_else(|| "-".to_owned(), |ns| format!("{ns:.0}"));
             writeln!(
                 f,
-                "{side:<16} {:>12.0} {:>18.0} {:>18.0}",
+                "{side:<28} {:>11.0} {:>12.0} {server:>15} {:>11.0} {:>11.1} {:>8}",
                 medians.requests_per_second,
-                medians.server_cpu_ns_per_request,
-                medians.loader_cpu_ns_per_request
+                medians.prices_per_second,
+                medians.loader_cpu_ns_per_request,
+                medians.latency_p50_us,
+                medians.lost
             )?;
+            if let Some(ns) = medians.server_cpu_ns_per_datagram {
+                writeln!(f, "{:<28} {ns:.0} ns of the server's CPU per datagram", "")?;
+            }
+            if side.starts_with("open/") || side.starts_with("capped/") {
+                writeln!(f, "{:<28} p99.9 {:.1} us", "", medians.latency_p99_9_us)?;
+            }
         }
         writeln!(f)?;
         for (title, ratio) in &self.spread {
-            let basis = match ratio.limit {
-                Limit::Server => "requests/s, the serving core was the limit",
-                Limit::Loader => "CPU time per request, the load generator was the limit",
-            };
-            writeln!(
+            let Spread { median, min, max } = ratio.rate;
+            write!(
                 f,
-                "{title:<28} {:.3} (by {basis}); requests/s {:.3} ({:.3} to {:.3}), CPU time {:.3} ({:.3} to {:.3})",
+                "{title:<40} {:>7.3} (by {}); as measured {median:.3} ({min:.3} to {max:.3})",
                 ratio.value(),
-                ratio.rate.median,
-                ratio.rate.min,
-                ratio.rate.max,
-                ratio.cpu.median,
-                ratio.cpu.min,
-                ratio.cpu.max
+                ratio.basis()
             )?;
+            if let Some(Spread { median, min, max }) = ratio.cpu {
+                write!(f, ", CPU time {median:.3} ({min:.3} to {max:.3})")?;
+            }
+            writeln!(f)?;
         }
         for fault in &self.faults {
             writeln!(f, "FAULT: {fault}")?;
         }
         Ok(())
     }
-}
-
-/// What spoils a measurement, in words.
-fn faults(tally: &Tally, account: Option<&Account>) -> Vec<String> {
-    let mut faults = Vec::new();
-    let mut expect = |is_right: bool, what: String| {
-        if !is_right {
-            faults.push(what);
-        }
-    };
-    expect(tally.verified > 0, "no request was answered".into());
-    for (count, what) in [
-        (tally.unexpected, "replies that nobody asked for"),
-        (tally.malformed, "malformed replies"),
-        (tally.bad_tags, "replies with a wrong tag"),
-        (tally.bad_prices, "prices that are not the symbol's"),
-        (tally.sequence_back, "prices older than one seen before"),
-        (tally.codes.iter().sum(), "replies with a code other than OK"),
-    ] {
-        expect(count == 0, format!("{count} {what}"));
-    }
-    if let Some(account) = account {
-        let Account {
-            granted,
-            billed,
-            billed_entries,
-            ..
-        } = *account;
-        expect(
-            billed == granted && billed_entries == granted,
-            format!(
-                "{granted} requests of one symbol were granted, {billed} with {billed_entries} symbols billed"
-            ),
-        );
-        expect(
-            billed >= tally.verified + tally.late && billed <= tally.sent,
-            format!(
-                "{billed} requests were billed, but {} were sent and {} verified",
-                tally.sent, tally.verified
-            ),
-        );
-    }
-    faults
-}
-
-fn name(side: Side) -> String {
-    match side {
-        Side::Echo => "echo".into(),
-        Side::Server(driver) => format!("server-{driver}"),
-    }
-}
-
-/// The command line without the path of the program.
-fn command() -> String {
-    let args = std::env::args().skip(1);
-    std::iter::once("trinity-bench".to_owned())
-        .chain(args)
-        .collect::<Vec<_>>()
-        .join(" ")
 }
