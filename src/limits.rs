@@ -9,6 +9,9 @@ pub const BATCH_MESSAGES: usize = 64;
 /// Bytes of one receive slot: the longest train there can be, and a cache line more, so that the
 /// beginnings of the slots fall into different sets of the caches.
 pub const RECEIVE_SLOT_BYTES: usize = (64 << 10) + 64;
+/// Bytes that one `recvmmsg` is to bring at most, going by the messages before it: what is received
+/// is still in the core's cache when it is answered.
+pub const RECEIVE_BYTES: usize = 192 << 10;
 /// Socket buffer asked for, bytes each way; the kernel may grant less.
 pub const SOCKET_BUFFER_BYTES: usize = 8 << 20;
 /// Longest time a shard parks, milliseconds: its heartbeat and its timers stay fresh.

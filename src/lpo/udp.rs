@@ -345,8 +345,9 @@ impl Answerer<'_> {
         let entries = reply_entries_mut(reply, asked.len());
         let mut missed = false;
         for ((entry, symbol), query) in entries.iter_mut().zip(symbols).zip(asked) {
-            let status;
-            (*entry, status) = self.prices.entry_of(*symbol, query.max_age_ms.get(), self.now_ns);
+            let status = self
+                .prices
+                .write_entry(*symbol, query.max_age_ms.get(), self.now_ns, entry);
             missed |= is_missed(status);
         }
         missed

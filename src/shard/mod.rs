@@ -145,13 +145,23 @@ impl Shard {
     ///
     /// `now_ns` is the time before it; `clock` is read once a batch.
     pub fn turn(&mut self, now_ns: u64, clock: impl Fn() -> u64) -> (usize, u64) {
+        let received = self.socket.receive();
+        self.turn_with(&received, now_ns, clock)
+    }
+
+    /// The rest of a turn, once it is known what was received.
+    fn turn_with(
+        &mut self,
+        messages: &io::Result<usize>,
+        now_ns: u64,
+        clock: impl Fn() -> u64,
+    ) -> (usize, u64) {
         let counters = &self.desk.counters;
-        let messages = self.socket.receive().unwrap_or_else(|_| {
+        if messages.is_err() {
             counters.receive_errors.add(1);
-            0
-        });
+        }
         counters.heartbeat_ns.set(now_ns);
-        let is_full = messages == BATCH_MESSAGES;
+        let is_full = messages.is_ok() && self.socket.is_full();
         self.desk.pressure = self.gauge.observe(is_full, || self.socket.backlog().ok());
         counters.pressure.set(self.desk.pressure as u64);
         let (mut received, mut began_ns) = (0, now_ns);
@@ -322,6 +332,12 @@ impl Shard {
                 std::hint::spin_loop();
                 now_ns = clock::unix_nanos();
                 spin_left_ns = spin_left_ns.saturating_sub(now_ns.saturating_sub(after_ns));
+            } else if self.parked.is_empty() && driver.waits_in_receive() {
+                let received = self.socket.receive_or_wait();
+                let (received, after_ns) = self.turn_with(&received, clock::unix_nanos(), clock::unix_nanos);
+                self.settle(after_ns);
+                now_ns = after_ns;
+                spin_left_ns = if received > 0 { self.spin_ns } else { 0 };
             } else {
                 let park_ms = if self.parked.is_empty() {
                     PARK_MS
@@ -402,6 +418,7 @@ pub fn run(parts: ShardParts, kind: DriverKind, started: impl FnOnce(Granted)) -
     }
     let mut shard = Shard::new(parts);
     let granted = shard.socket.granted()?;
+    shard.socket.set_wait(Duration::from_millis(PARK_MS))?;
     match kind {
         DriverKind::Epoll => {
             let mut driver = EpollDriver::new(std::os::fd::AsRawFd::as_raw_fd(&shard.socket));

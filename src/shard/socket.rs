@@ -2,8 +2,8 @@
 //!
 //! A message that comes in may be a train: datagrams of one sender that the kernel joined. It is
 //! taken apart here; a batch is at most [`BATCH_MESSAGES`] datagrams, so a turn may see several
-//! batches of one `recvmmsg`. The socket stays in blocking mode and every call says MSG_DONTWAIT:
-//! an io_uring driver may then wait on the same socket.
+//! batches of one `recvmmsg`. The socket stays in blocking mode, and calls that must not wait say
+//! MSG_DONTWAIT: an io_uring driver may then wait on the same socket.
 #![expect(unsafe_code, reason = "a socket option that no safe crate wraps")]
 
 mod group;
@@ -12,13 +12,14 @@ mod outgoing;
 
 use std::io;
 use std::os::fd::{AsRawFd, OwnedFd, RawFd};
+use std::time::Duration;
 
 use socket2::Socket;
 use trinity_protocol::MAX_DATAGRAM;
 
 pub use self::group::{Steering, bind_group};
-use self::incoming::Incoming;
 pub use self::incoming::PeerAddress;
+use self::incoming::{Incoming, Wait};
 use self::outgoing::Outgoing;
 use crate::limits::BATCH_MESSAGES;
 use crate::lpo::udp::{Batch, reply_place};
@@ -88,7 +89,25 @@ impl BatchSocket {
     #[inline]
     pub fn receive(&mut self) -> io::Result<usize> {
         self.clear();
-        self.incoming.receive(self.socket.as_raw_fd())
+        self.incoming.receive(self.socket.as_raw_fd(), Wait::No)
+    }
+
+    /// The same, but waits for the first message as long as [`BatchSocket::set_wait`] said: one
+    /// system call less than to wait first and then receive.
+    #[inline]
+    pub fn receive_or_wait(&mut self) -> io::Result<usize> {
+        self.clear();
+        self.incoming.receive(self.socket.as_raw_fd(), Wait::ForOne)
+    }
+
+    /// How long [`BatchSocket::receive_or_wait`] waits.
+    pub fn set_wait(&self, time: Duration) -> io::Result<()> {
+        self.socket.set_read_timeout(Some(time))
+    }
+
+    /// Whether the last call brought as many messages as it asked for, so that there may be more.
+    pub const fn is_full(&self) -> bool {
+        self.incoming.is_full()
     }
 
     /// Goes on to the next batch of what was received; tells how many datagrams it has, 0 when

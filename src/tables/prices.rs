@@ -18,7 +18,7 @@ use std::sync::Arc;
 
 use arc_swap::ArcSwap;
 use trinity_protocol::{CLOCK_WINDOW_NS, PriceEntry, PriceFlags, PriceStatus};
-use zerocopy::transmute;
+use zerocopy::IntoBytes;
 
 pub use super::names::{SymbolIndex, SymbolNames, SymbolNamesError};
 use super::sync::{AtomicU64, Ordering, fence};
@@ -171,41 +171,36 @@ impl PriceRecord {
 
 const WORDS: usize = 7;
 
-/// What [`PriceRecord::entry_at`] gives, straight from a cell's words: the first four of them are
-/// the entry as the wire carries it, but for the status of the moment.
+/// Writes what [`PriceRecord::entry_at`] gives, straight from a cell's words: the first four of
+/// them are the entry as the wire carries it, but for the status of the moment.
 #[inline]
-fn wire_entry(words: &[u64; WORDS], now_ns: u64, max_age_ms: u32) -> (PriceEntry, PriceStatus) {
+fn write_words(words: [u64; WORDS], now_ns: u64, max_age_ms: u32, entry: &mut PriceEntry) -> PriceStatus {
     const STATUS: u64 = 0xFF << 8;
     const MS: u64 = 1_000_000;
     // Nearly every price is live and fresh, and then the words are the entry.
-    let (max_age_ms_own, hard_age_ms) = ((words[5] >> 32) as u32, words[5] as u32);
-    let limit_ms = if max_age_ms == 0 {
-        max_age_ms_own
-    } else {
-        max_age_ms
-    };
+    let (own_age_ms, hard_age_ms) = ((words[5] >> 32) as u32, words[5] as u32);
+    let limit_ms = if max_age_ms == 0 { own_age_ms } else { max_age_ms };
     let is_live =
         words[3] & STATUS == (PriceStatus::Live as u64) << 8 && words[6] == PriceStatus::Live as u64;
-    if is_live && words[4] <= now_ns && now_ns - words[4] <= u64::from(limit_ms.min(hard_age_ms)) * MS {
-        let live = [words[0], words[1], words[2], words[3]];
-        return (transmute!(live.map(u64::to_le_bytes)), PriceStatus::Live);
+    let is_fresh = words[4] <= now_ns && now_ns - words[4] <= u64::from(limit_ms.min(hard_age_ms)) * MS;
+    if !(is_live && is_fresh) {
+        return write_aged(words, now_ns, max_age_ms, entry);
     }
-    aged_entry(words, now_ns, max_age_ms)
+    // Word by word: as a whole it would be read back from where its words were just put together.
+    let (places, _) = entry.as_mut_bytes().as_chunks_mut::<8>();
+    for (place, word) in places.iter_mut().zip(words) {
+        *place = word.to_le_bytes();
+    }
+    PriceStatus::Live
 }
 
 /// The same for whatever price.
+#[cold]
 #[inline(never)]
-fn aged_entry(words: &[u64; WORDS], now_ns: u64, max_age_ms: u32) -> (PriceEntry, PriceStatus) {
-    const STATUS: u64 = 0xFF << 8;
-    const VENUES_AND_FLAGS: u64 = 0xFFFF << 16;
-    let status = PriceRecord::from_words(*words).status_at(now_ns, max_age_ms);
-    let packed = words[3] & !STATUS | (status as u64) << 8;
-    let wire = if status.has_value() {
-        [words[0], words[1], words[2], packed]
-    } else {
-        [0, 0, 0, packed & !VENUES_AND_FLAGS]
-    };
-    (transmute!(wire.map(u64::to_le_bytes)), status)
+fn write_aged(words: [u64; WORDS], now_ns: u64, max_age_ms: u32, entry: &mut PriceEntry) -> PriceStatus {
+    let record = PriceRecord::from_words(words);
+    *entry = record.entry_at(now_ns, max_age_ms);
+    record.status_at(now_ns, max_age_ms)
 }
 
 /// Two slots of 56 bytes and the version: two cache lines, shared with no other symbol.
@@ -244,7 +239,9 @@ impl Cell {
         loop {
             let version = self.version.load(Ordering::Acquire);
             let slot = &self.slots[(version & 1) as usize];
-            let words = std::array::from_fn(|i| slot[i].load(Ordering::Relaxed));
+            // One by one: they stay in registers, where a loop would put them on the stack.
+            let word = |i: usize| slot[i].load(Ordering::Relaxed);
+            let words = [word(0), word(1), word(2), word(3), word(4), word(5), word(6)];
             fence(Ordering::Acquire);
             if self.version.load(Ordering::Relaxed) == version {
                 return words;
@@ -286,28 +283,32 @@ impl PriceTable {
     #[inline]
     pub fn entry(&self, wire: &[u8; 16], max_age_ms: u32, now_ns: u64) -> (Option<SymbolIndex>, PriceEntry) {
         let symbol = self.names.find(wire);
-        (symbol, self.entry_of(symbol, max_age_ms, now_ns).0)
+        let mut entry = PriceEntry::default();
+        self.write_entry(symbol, max_age_ms, now_ns, &mut entry);
+        (symbol, entry)
     }
 
-    /// The wire entry of a symbol and its status, for a caller at `now_ns` who accepts
-    /// `max_age_ms` (0: the symbol's default); `None` is a symbol that there is not.
+    /// Writes the wire entry of a symbol, for a caller at `now_ns` who accepts `max_age_ms` (0: the
+    /// symbol's default), and tells its status; `None` is a symbol that there is not.
     #[inline]
-    pub fn entry_of(
+    pub fn write_entry(
         &self,
         symbol: Option<SymbolIndex>,
         max_age_ms: u32,
         now_ns: u64,
-    ) -> (PriceEntry, PriceStatus) {
+        entry: &mut PriceEntry,
+    ) -> PriceStatus {
         let Some(symbol) = symbol else {
-            let unknown = PriceEntry {
+            *entry = PriceEntry {
                 status: PriceStatus::UnknownSymbol as u8,
                 ..PriceEntry::default()
             };
-            return (unknown, PriceStatus::UnknownSymbol);
+            return PriceStatus::UnknownSymbol;
         };
-        let cell = self.cells.get(symbol.0 as usize);
-        let words = cell.map_or_else(|| PriceRecord::NONE.to_words(), Cell::read);
-        wire_entry(&words, now_ns, max_age_ms)
+        let Some(cell) = self.cells.get(symbol.0 as usize) else {
+            return write_aged(PriceRecord::NONE.to_words(), now_ns, max_age_ms, entry);
+        };
+        write_words(cell.read(), now_ns, max_age_ms, entry)
     }
 
     /// A table over more names, with every price that this one has. Only the writer may ask:
@@ -506,7 +507,8 @@ mod tests {
             };
             let (mut writer, copies) = PriceWriter::new(&names(&["A"]), 1);
             writer.publish(SymbolIndex(0), record);
-            let (entry, told) = copies[0].load().entry_of(Some(SymbolIndex(0)), asked_ms, now_ns);
+            let mut entry = PriceEntry { venues: 255, ..PriceEntry::default() };
+            let told = copies[0].load().write_entry(Some(SymbolIndex(0)), asked_ms, now_ns, &mut entry);
             prop_assert_eq!(entry, record.entry_at(now_ns, asked_ms));
             prop_assert_eq!(told, record.status_at(now_ns, asked_ms));
         }
@@ -515,7 +517,8 @@ mod tests {
     #[test]
     fn a_symbol_that_there_is_not_has_an_entry_that_says_so() {
         let table = PriceTable::new(names(&["A"]));
-        let (entry, status) = table.entry_of(None, 0, 7);
+        let mut entry = PriceEntry::default();
+        let status = table.write_entry(None, 0, 7, &mut entry);
         assert_eq!(status, PriceStatus::UnknownSymbol);
         assert_eq!(
             entry,
@@ -524,8 +527,8 @@ mod tests {
                 ..PriceEntry::default()
             }
         );
-        let past_the_end = table.entry_of(Some(SymbolIndex(1)), 0, 7);
-        assert_eq!(past_the_end.1, PriceStatus::NoPrice);
+        let past_the_end = table.write_entry(Some(SymbolIndex(1)), 0, 7, &mut entry);
+        assert_eq!(past_the_end, PriceStatus::NoPrice);
     }
 
     #[test]

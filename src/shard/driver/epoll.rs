@@ -1,5 +1,6 @@
-//! The driver that works everywhere: it waits in poll(2). One descriptor needs no epoll set;
-//! the name is the one operators know for "not io_uring".
+//! The driver that works everywhere: it waits in the call that receives, or in poll(2) where it
+//! may not wait for long. One descriptor needs no epoll set; the name is the one operators know
+//! for "not io_uring".
 
 use std::os::fd::RawFd;
 use std::pin::pin;
@@ -37,6 +38,10 @@ impl EpollDriver {
 impl Driver for EpollDriver {
     async fn park(&mut self, timeout: Duration) {
         poll(self.socket, timeout);
+    }
+
+    fn waits_in_receive(&self) -> bool {
+        true
     }
 }
 

@@ -19,6 +19,11 @@ use std::time::Duration;
 pub trait Driver {
     /// Returns when a datagram is there, or after about `timeout`, or for no reason.
     fn park(&mut self, timeout: Duration) -> impl Future<Output = ()>;
+
+    /// Whether a shard may instead wait in the call that receives, which blocks its thread.
+    fn waits_in_receive(&self) -> bool {
+        false
+    }
 }
 
 /// The drivers there are.

@@ -6,7 +6,7 @@ use std::io;
 use std::os::fd::RawFd;
 use std::ptr::{self, NonNull};
 
-use crate::limits::{BATCH_MESSAGES, RECEIVE_SLOT_BYTES};
+use crate::limits::{BATCH_MESSAGES, RECEIVE_BYTES, RECEIVE_SLOT_BYTES};
 use crate::shard::trains::Peer;
 
 /// Receive slots, with the headers that the kernel is given. Not `Send`.
@@ -19,6 +19,18 @@ pub(super) struct Incoming {
     /// Owned: made by `Box::leak`, freed in `drop`.
     arena: NonNull<Arena>,
     received: usize,
+    /// Messages that the next call asks for.
+    wanted: usize,
+    is_full: bool,
+}
+
+/// Whether a call waits until something is there.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Wait {
+    /// It returns at once.
+    No,
+    /// It waits for the first message, for as long as the socket's receive timeout says.
+    ForOne,
 }
 
 /// What the kernel writes. The headers and parts point into the other fields.
@@ -68,26 +80,39 @@ impl Incoming {
                 (*header).msg_controllen = CONTROL_LEN as _;
             }
         }
-        Self { arena, received: 0 }
+        Self {
+            arena,
+            received: 0,
+            wanted: BATCH_MESSAGES,
+            is_full: false,
+        }
     }
 
-    /// Receives up to a batch of messages without waiting; 0 if nothing is there.
+    /// Receives up to a batch of messages; 0 if nothing is there.
+    ///
+    /// Where messages are long trains it asks for fewer of them, so that they are still in the
+    /// core's cache when they are answered.
     #[inline]
-    pub(super) fn receive(&mut self, socket: RawFd) -> io::Result<usize> {
+    pub(super) fn receive(&mut self, socket: RawFd, wait: Wait) -> io::Result<usize> {
         self.clear();
+        let flags = match wait {
+            Wait::No => libc::MSG_DONTWAIT,
+            Wait::ForOne => libc::MSG_WAITFORONE,
+        };
         // SAFETY: the arena is live, and `&mut self` makes this the only reference into
         // `headers`.
         let headers = unsafe { &mut (*self.arena.as_ptr()).headers };
         // SAFETY: recvmmsg(2): `msgvec` points to `vlen` headers. Each header's name, iovec and
         // control point into other fields of the live arena, with their true lengths, and nobody
-        // holds a reference to those during the call (`&mut self`). MSG_DONTWAIT makes the call
-        // return at once; no timeout is given.
+        // holds a reference to those during the call (`&mut self`). `vlen` is at most BATCH_MESSAGES.
+        // No timeout is given; MSG_DONTWAIT makes the call return at once, MSG_WAITFORONE after the
+        // first message or when the socket's timeout is over.
         let count = unsafe {
             libc::recvmmsg(
                 socket,
                 headers.as_mut_ptr(),
-                BATCH_MESSAGES as libc::c_uint,
-                libc::MSG_DONTWAIT,
+                self.wanted as libc::c_uint,
+                flags,
                 ptr::null_mut(),
             )
         };
@@ -99,7 +124,19 @@ impl Incoming {
             };
         }
         self.received = count as usize;
+        let bytes: usize = headers[..self.received]
+            .iter()
+            .map(|header| header.msg_len as usize)
+            .sum();
+        self.is_full = self.received == self.wanted;
+        let mean = bytes / self.received.max(1);
+        self.wanted = (RECEIVE_BYTES / mean.max(1)).clamp(1, BATCH_MESSAGES);
         Ok(self.received)
+    }
+
+    /// Whether the last call brought as much as it asked for, so that there may be more.
+    pub(super) const fn is_full(&self) -> bool {
+        self.is_full
     }
 
     /// Messages of the last batch, and those that were recalled since.
