@@ -160,8 +160,12 @@ const fn driver_name(driver: Driver) -> &'static str {
 /// What to run here, and why so.
 pub(super) fn settings(out: &mut dyn Write, style: &Style, settings: &Settings) -> io::Result<()> {
     let driver = driver_name(settings.driver);
+    let spin = match settings.spin_us {
+        0 => String::new(),
+        us => format!(" --spin-us {us}"),
+    };
     let serve = format!(
-        "trinity-beast serve --shards {} --driver {driver}",
+        "trinity-beast serve --shards {} --driver {driver}{spin}",
         settings.shards
     );
     labelled(out, style, 0, "run", &serve)?;
