@@ -340,7 +340,10 @@ mod tests {
         #[test]
         fn changes_agree_with_a_model(
             steps in proptest::collection::vec(
-                (proptest::collection::vec((0_u64..2_000, 0_u64..9), 0..400), proptest::collection::vec(0_u64..2_000, 0..200)),
+                (
+                    proptest::collection::vec((0_u64..2_000, 0_u64..9), 0..400),
+                    proptest::collection::vec(0_u64..2_000, 0..200),
+                ),
                 1..8,
             ),
         ) {
