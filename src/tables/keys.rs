@@ -98,22 +98,19 @@ impl KeyTable {
                 .cloned();
             return Self::laid_out(kept.chain(entries).collect());
         }
+        let bucket_of = |key_id: KeyId| place_of(key_id, self.buckets.len());
+        let mut changes: Vec<Change> = removed.iter().copied().map(Change::Remove).collect();
+        changes.extend(entries.into_iter().map(Change::Put));
+        changes.sort_by_cached_key(|change| bucket_of(change.key_id()));
         let mut table = self.clone();
-        let bucket_of = |key_id: &KeyId| place_of(*key_id, self.buckets.len());
-        let mut changes: Vec<Vec<(KeyId, Option<KeyEntry>)>> = Vec::new();
-        changes.resize_with(self.buckets.len(), Vec::new);
-        for key_id in removed {
-            changes[bucket_of(key_id)].push((*key_id, None));
-        }
-        for entry in entries {
-            changes[bucket_of(&entry.key_id)].push((entry.key_id, Some(entry)));
-        }
-        for (bucket, changes) in table.buckets.iter_mut().zip(changes) {
-            if !changes.is_empty() {
-                let before = entries_of(bucket).count();
-                *bucket = changed(bucket, changes);
-                table.len = table.len - before + entries_of(bucket).count();
-            }
+        let mut changes = changes.into_iter().peekable();
+        while let Some(first) = changes.peek().map(Change::key_id) {
+            let at = bucket_of(first);
+            let own = std::iter::from_fn(|| changes.next_if(|change| bucket_of(change.key_id()) == at));
+            let bucket = &mut table.buckets[at];
+            let before = entries_of(bucket).count();
+            *bucket = changed(bucket, own.collect());
+            table.len = table.len - before + entries_of(bucket).count();
         }
         table
     }
@@ -150,17 +147,35 @@ impl KeyTable {
         self.len == 0
     }
 
-    fn laid_out(entries: Vec<KeyEntry>) -> Self {
+    fn laid_out(mut entries: Vec<KeyEntry>) -> Self {
         let count = entries.len().div_ceil(BUCKET_KEYS).next_power_of_two();
-        let mut shares: Vec<Vec<(KeyId, Option<KeyEntry>)>> = Vec::new();
-        shares.resize_with(count, Vec::new);
-        for entry in entries {
-            shares[place_of(entry.key_id, count)].push((entry.key_id, Some(entry)));
-        }
+        // Sorted in place, and stably: a million keys are not to be in memory twice.
+        entries.sort_by_cached_key(|entry| place_of(entry.key_id, count));
         let none: Bucket = Arc::from(Vec::new());
-        let buckets: Vec<_> = shares.into_iter().map(|share| changed(&none, share)).collect();
+        let mut entries = entries.into_iter().peekable();
+        let buckets: Vec<_> = (0..count)
+            .map(|at| {
+                let own = std::iter::from_fn(|| entries.next_if(|entry| place_of(entry.key_id, count) == at));
+                changed(&none, own.map(Change::Put).collect())
+            })
+            .collect();
         let len = buckets.iter().map(|bucket| entries_of(bucket).count()).sum();
         Self { buckets, len }
+    }
+}
+
+/// What becomes of a key.
+enum Change {
+    Put(KeyEntry),
+    Remove(KeyId),
+}
+
+impl Change {
+    const fn key_id(&self) -> KeyId {
+        match self {
+            Self::Put(entry) => entry.key_id,
+            Self::Remove(key_id) => *key_id,
+        }
     }
 }
 
@@ -169,7 +184,7 @@ fn entries_of(bucket: &Bucket) -> impl Iterator<Item = &KeyEntry> {
 }
 
 /// A bucket with some of its keys changed or removed, in this order.
-fn changed(bucket: &Bucket, changes: Vec<(KeyId, Option<KeyEntry>)>) -> Bucket {
+fn changed(bucket: &Bucket, changes: Vec<Change>) -> Bucket {
     let most = entries_of(bucket).count() + changes.len();
     let mut entries: Vec<KeyEntry> = Vec::with_capacity(most);
     let mut places = Places::new(most);
@@ -177,13 +192,13 @@ fn changed(bucket: &Bucket, changes: Vec<(KeyId, Option<KeyEntry>)>) -> Bucket {
         places.put(entry.clone(), &mut entries);
     }
     let mut removed = Vec::new();
-    for (key_id, entry) in changes {
-        match entry {
-            Some(entry) => {
-                removed.retain(|removed| *removed != key_id);
+    for change in changes {
+        match change {
+            Change::Put(entry) => {
+                removed.retain(|removed| *removed != entry.key_id);
                 places.put(entry, &mut entries);
             }
-            None => removed.push(key_id),
+            Change::Remove(key_id) => removed.push(key_id),
         }
     }
     entries.retain(|entry| !removed.contains(&entry.key_id));

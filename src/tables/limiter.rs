@@ -19,12 +19,14 @@ pub struct Limits {
 }
 
 /// What two cores share of a key: everything that a request changes.
+/// With the two counters of the `Arc` that it lives in it is one cache line long, so that keys do
+/// not share theirs.
 #[derive(Debug, Default)]
-#[repr(align(64))]
 pub struct KeyState {
     tat_ns: AtomicU64,
     month_used: AtomicU64,
     sessions: AtomicU64,
+    _rest: [u64; 3],
 }
 
 /// What is left after a request, as a reply's header tells it.
