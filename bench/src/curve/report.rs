@@ -32,10 +32,11 @@ impl Report {
         runs: Vec<Run>,
         machine: Machine,
     ) -> Self {
+        let form = format!("{:?}", plan.form).to_lowercase();
         let title = format!(
-            "{}: {:?}, {} of {symbols} symbols a request, {} bytes each way, {} flows, {} keys",
+            "{}: {}, {} of {symbols} symbols a request, {} bytes each way, {} flows, {} keys",
             peak.side,
-            plan.form,
+            form,
             plan.entries,
             plan.datagram_bytes(),
             plan.flows,

@@ -6,7 +6,7 @@ use anyhow::Context as _;
 use serde_json::{Map, Value};
 
 /// Told elsewhere, or too much for a page: what each round gave, and what was asked.
-const LEFT_OUT: [&str; 7] = [
+const LEFT_OUT: [&str; 8] = [
     "rounds",
     "spread",
     "machine",
@@ -14,16 +14,27 @@ const LEFT_OUT: [&str; 7] = [
     "command",
     "account",
     "percentiles",
+    "load",
 ];
 
 type Object = Map<String, Value>;
 
 /// The result, or one member of it.
 pub(super) fn markdown(result: &Value, member: Option<&str>) -> anyhow::Result<String> {
+    let only;
     let what = match member {
-        Some(name) => result
-            .get(name)
-            .with_context(|| format!("the result has no member {name:?}"))?,
+        Some(name) => {
+            let value = result
+                .get(name)
+                .with_context(|| format!("the result has no member {name:?}"))?;
+            let rows = value.as_object().map(|rows| rows.values().all(has_columns));
+            if rows == Some(true) {
+                only = Value::Object(Object::from_iter([(name.to_owned(), value.clone())]));
+                &only
+            } else {
+                value
+            }
+        }
         None => result,
     };
     let what = what.as_object().context("that is no JSON object with figures")?;
@@ -37,7 +48,8 @@ pub(super) fn markdown(result: &Value, member: Option<&str>) -> anyhow::Result<S
                 let rows = rows.iter().filter_map(Value::as_object).map(|row| (None, row));
                 tables.push_str(&table(name, rows.collect()));
             }
-            Value::Array(texts) => {
+            // Each of these is a sentence.
+            Value::Array(texts) if name == "faults" => {
                 for text in texts {
                     write!(lists, "\n**{name}:** {}\n", cell(text)).expect("a String takes everything");
                 }
@@ -51,10 +63,8 @@ pub(super) fn markdown(result: &Value, member: Option<&str>) -> anyhow::Result<S
                 tables.push_str(&table(name, rows.collect()));
             }
             Value::Object(rows) => {
-                facts.extend(
-                    rows.iter()
-                        .map(|(of, value)| (format!("{name}: {of}"), cell(value))),
-                );
+                let rows = rows.iter().filter(|(of, _)| !LEFT_OUT.contains(&of.as_str()));
+                facts.extend(rows.map(|(of, value)| (format!("{name}: {of}"), cell(value))));
             }
             Value::Null => {}
             _ => facts.push((name.clone(), cell(value))),
@@ -68,7 +78,7 @@ pub(super) fn markdown(result: &Value, member: Option<&str>) -> anyhow::Result<S
         }
         text.push('\n');
     }
-    Ok((text + &tables + &lists).trim_end().to_owned() + "\n")
+    Ok((text + &tables).trim_end().to_owned() + "\n" + &lists)
 }
 
 /// Whether these are a median (or mean) and what belongs to it.
@@ -93,7 +103,8 @@ fn table(name: &str, rows: Vec<(Option<&String>, &Object)>) -> String {
         Some(Value::Number(number)) if !number.is_f64() => 1,
         _ => 2,
     };
-    columns.sort_by_key(rank);
+    // Numbers as names, such as depths, in their own order.
+    columns.sort_by_key(|column| (rank(column), column.parse::<u64>().ok()));
     let named = rows.iter().any(|(name, _)| name.is_some());
     let first = named.then(|| words(name));
     let heads: Vec<_> = first
@@ -118,7 +129,8 @@ fn table(name: &str, rows: Vec<(Option<&String>, &Object)>) -> String {
 
 /// A name of JSON, for people.
 fn words(name: &str) -> String {
-    name.replace('_', " ")
+    // The point of a percentile.
+    name.replace("99_9", "99.9").replace('_', " ")
 }
 
 /// One value on one line.
@@ -149,6 +161,7 @@ fn cell(value: &Value) -> String {
 /// Four digits that count, and never an exponent.
 fn rounded(value: f64) -> String {
     let places = match value.abs() {
+        0.0 => 0,
         size if size >= 1_000.0 => 0,
         size if size >= 100.0 => 1,
         size if size >= 10.0 => 2,
@@ -175,7 +188,9 @@ mod tests {
             "rounds": [{"sides": []}],
             "faults": ["one | two"],
             "absent": {},
-            "machine": {"cpu": "C"},
+            "machine": {"cpu": "C", "drivers": ["x", "y"]},
+            "depths": {"a": {"16": 1, "4": 2}},
+            "latency_us": {"p99_9": 0.0, "p99_99": 1.5},
         });
         let text = markdown(&result, None).expect("tables");
         for row in [
@@ -186,6 +201,9 @@ mod tests {
             "| medians | lost | rate |",
             "| b | 3 | 2.000 |",
             "| keys | 10 | 1.000 (1.000 to 2.000) |",
+            "| depths | 4 | 16 |",
+            "| latency us: p99.9 | 0 |",
+            "| latency us: p99.99 | 1.500 |",
             "**faults:** one \\| two",
         ] {
             assert!(text.lines().any(|line| line == row), "{row} in\n{text}");
@@ -193,8 +211,10 @@ mod tests {
         assert!(!text.contains("sides") && !text.contains("cpu"), "{text}");
         assert_eq!(
             markdown(&result, Some("machine")).expect("a table"),
-            "| | |\n|---|---:|\n| cpu | C |\n"
+            "| | |\n|---|---:|\n| cpu | C |\n| drivers | x, y |\n"
         );
+        let medians = markdown(&result, Some("medians")).expect("a table");
+        assert!(medians.starts_with("| medians | lost | rate |"), "{medians}");
         assert!(markdown(&result, Some("nothing")).is_err());
         assert!(markdown(&json!([1]), None).is_err());
     }
