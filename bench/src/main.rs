@@ -5,6 +5,7 @@ mod budget;
 mod burst;
 mod compare;
 mod cpu_time;
+mod curve;
 mod feed;
 mod flood;
 mod grow;
@@ -16,6 +17,7 @@ mod measure;
 mod options;
 mod parse;
 mod peers;
+mod plot;
 mod popularity;
 mod population;
 mod progress;
@@ -48,6 +50,10 @@ enum Command {
     Compare(compare::Args),
     /// Load this server, or a running one, over UDP.
     Udp(Box<udp::Args>),
+    /// Latency at shares of the peak that the same run finds first.
+    Curve(curve::Args),
+    /// Draw stored results again: pictures and Markdown tables.
+    Plot(plot::Args),
     /// What a request costs as keys, symbols, flows and shards grow.
     Grow(grow::Args),
     /// Serve for `grow`, which measures this process.
@@ -77,6 +83,8 @@ fn main() -> ExitCode {
     let outcome = match Cli::parse().command {
         Command::Compare(args) => compare::run(&args),
         Command::Udp(args) => udp::run(&args),
+        Command::Curve(args) => curve::run(&args),
+        Command::Plot(args) => plot::run(&args).map(|()| true),
         Command::Grow(args) => grow::run(&args),
         Command::Hold(args) => grow::hold(&args),
         Command::Http(args) => http::run(&args),

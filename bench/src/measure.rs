@@ -6,7 +6,7 @@ use std::thread;
 
 use anyhow::Context;
 use hdrhistogram::Histogram;
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 use trinity_beast::shard::driver::cpus;
 use trinity_protocol::Code;
 
@@ -96,7 +96,7 @@ pub(crate) struct PeerFigures {
 }
 
 /// Of latencies, microseconds.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Serialize)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Serialize, Deserialize)]
 pub(crate) struct Percentiles {
     pub(crate) p50: f64,
     pub(crate) p90: f64,
@@ -144,6 +144,17 @@ pub(crate) fn side(
     tables: &Tables,
     cores: &Cores,
 ) -> anyhow::Result<Measurement> {
+    Ok(side_with_latency(side, plan, population, tables, cores)?.0)
+}
+
+/// The same, with every latency that it recorded, nanoseconds.
+pub(crate) fn side_with_latency(
+    side: Side,
+    plan: &Plan,
+    population: &Population,
+    tables: &Tables,
+    cores: &Cores,
+) -> anyhow::Result<(Measurement, Histogram<u64>)> {
     let target = Target::start(side, &cores.serving, tables)?;
     let load = load_from(
         cores.loading,
@@ -155,13 +166,9 @@ pub(crate) fn side(
     );
     let granted = target.granted;
     let account = target.stop()?;
-    Ok(Measurement::new(
-        side.to_string(),
-        plan,
-        &load?,
-        account,
-        Some(granted),
-    ))
+    let load = load?;
+    let measured = Measurement::new(side.to_string(), plan, &load, account, Some(granted));
+    Ok((measured, load.latency))
 }
 
 /// Measures a server that runs already, in another process.

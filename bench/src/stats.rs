@@ -1,9 +1,9 @@
 //! Median and range of few values.
 
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 
 /// The middle of several rounds and how far they lie apart.
-#[derive(Clone, Copy, Debug, PartialEq, Serialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
 pub(crate) struct Spread {
     /// Mean of the two middle values if their number is even.
     pub(crate) median: f64,

@@ -2,9 +2,9 @@
 
 pub(crate) mod minutes;
 pub(crate) mod page;
-mod paint;
+pub(crate) mod paint;
 pub(crate) mod picture;
-mod scale;
+pub(crate) mod scale;
 pub(crate) mod soak;
 
 use std::path::Path;

@@ -8,28 +8,28 @@ use plotters::prelude::{
 use plotters::style::text_anchor::{HPos, Pos, VPos};
 use plotters::style::{Color as _, FontStyle, FontTransform, ShapeStyle};
 
-pub(super) type Colour = RGBColor;
+pub(crate) type Colour = RGBColor;
 
-pub(super) const INK: Colour = RGBColor(0x22, 0x22, 0x22);
-pub(super) const FAINT: Colour = RGBColor(0xe4, 0xe4, 0xe4);
-pub(super) const GREY: Colour = RGBColor(0x77, 0x77, 0x77);
+pub(crate) const INK: Colour = RGBColor(0x22, 0x22, 0x22);
+pub(crate) const FAINT: Colour = RGBColor(0xe4, 0xe4, 0xe4);
+pub(crate) const GREY: Colour = RGBColor(0x77, 0x77, 0x77);
 const PAPER: Colour = RGBColor(0xff, 0xff, 0xff);
 
 /// Where a text's position lies in it.
 #[derive(Clone, Copy)]
-pub(super) enum Hold {
+pub(crate) enum Hold {
     Left,
     Middle,
     Right,
 }
 
 /// The sheet. Drawing on text in memory cannot fail, and a failure would show in the result.
-pub(super) struct Sheet<'a> {
+pub(crate) struct Sheet<'a> {
     area: DrawingArea<SVGBackend<'a>, Shift>,
 }
 
 /// Draws on a sheet of this size and gives it as text.
-pub(super) fn sheet(size: (u32, u32), draw: impl FnOnce(&Sheet<'_>)) -> anyhow::Result<String> {
+pub(crate) fn sheet(size: (u32, u32), draw: impl FnOnce(&Sheet<'_>)) -> anyhow::Result<String> {
     let mut text = String::new();
     {
         let area = SVGBackend::with_string(&mut text, size).into_drawing_area();
@@ -45,41 +45,41 @@ pub(super) fn sheet(size: (u32, u32), draw: impl FnOnce(&Sheet<'_>)) -> anyhow::
 }
 
 impl Sheet<'_> {
-    pub(super) fn line(&self, points: Vec<(i32, i32)>, colour: Colour, width: u32) {
+    pub(crate) fn line(&self, points: Vec<(i32, i32)>, colour: Colour, width: u32) {
         let _ = self
             .area
             .draw(&PathElement::new(points, style(colour, 1.0, width)));
     }
 
     /// A line that what is beneath shines through.
-    pub(super) fn faint_line(&self, points: Vec<(i32, i32)>, colour: Colour, opacity: f64, width: u32) {
+    pub(crate) fn faint_line(&self, points: Vec<(i32, i32)>, colour: Colour, opacity: f64, width: u32) {
         let _ = self
             .area
             .draw(&PathElement::new(points, style(colour, opacity, width)));
     }
 
-    pub(super) fn area(&self, points: Vec<(i32, i32)>, colour: Colour, opacity: f64) {
+    pub(crate) fn area(&self, points: Vec<(i32, i32)>, colour: Colour, opacity: f64) {
         let _ = self
             .area
             .draw(&Polygon::new(points, colour.mix(opacity).filled()));
     }
 
-    pub(super) fn block(&self, from: (i32, i32), to: (i32, i32), colour: Colour) {
+    pub(crate) fn block(&self, from: (i32, i32), to: (i32, i32), colour: Colour) {
         let _ = self.area.draw(&Rectangle::new([from, to], colour.filled()));
     }
 
-    pub(super) fn frame(&self, from: (i32, i32), to: (i32, i32), colour: Colour) {
+    pub(crate) fn frame(&self, from: (i32, i32), to: (i32, i32), colour: Colour) {
         let _ = self.area.draw(&Rectangle::new([from, to], style(colour, 1.0, 1)));
     }
 
-    pub(super) fn dot(&self, at: (i32, i32), colour: Colour, opacity: f64, size: i32) {
+    pub(crate) fn dot(&self, at: (i32, i32), colour: Colour, opacity: f64, size: i32) {
         let _ = self
             .area
             .draw(&Circle::new(at, size, colour.mix(opacity).filled()));
     }
 
     /// A cross of two strokes.
-    pub(super) fn cross(&self, at: (i32, i32), colour: Colour, size: i32) {
+    pub(crate) fn cross(&self, at: (i32, i32), colour: Colour, size: i32) {
         for turn in [size, -size] {
             self.line(
                 vec![(at.0 - size, at.1 - turn), (at.0 + size, at.1 + turn)],
@@ -90,7 +90,7 @@ impl Sheet<'_> {
     }
 
     /// Text whose middle line passes through `at`.
-    pub(super) fn text(&self, text: &str, at: (i32, i32), hold: Hold, size: u32, colour: Colour) {
+    pub(crate) fn text(&self, text: &str, at: (i32, i32), hold: Hold, size: u32, colour: Colour) {
         self.write(
             text,
             at,
@@ -102,12 +102,12 @@ impl Sheet<'_> {
         );
     }
 
-    pub(super) fn bold(&self, text: &str, at: (i32, i32), hold: Hold, size: u32) {
+    pub(crate) fn bold(&self, text: &str, at: (i32, i32), hold: Hold, size: u32) {
         self.write(text, at, hold, size, INK, FontStyle::Bold, FontTransform::None);
     }
 
     /// Text from below to above.
-    pub(super) fn upright(&self, text: &str, at: (i32, i32), size: u32) {
+    pub(crate) fn upright(&self, text: &str, at: (i32, i32), size: u32) {
         self.write(
             text,
             at,

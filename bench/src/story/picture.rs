@@ -30,7 +30,7 @@ const STRIP: i32 = 22;
 const STRIP_GAP: i32 = 10;
 
 /// Told apart by people who see few colours too (Okabe and Ito).
-const VENUE_COLOURS: [Colour; 8] = [
+pub(crate) const VENUE_COLOURS: [Colour; 8] = [
     RGBColor(0x00, 0x72, 0xb2),
     RGBColor(0xd5, 0x5e, 0x00),
     RGBColor(0x00, 0x9e, 0x73),

@@ -13,14 +13,14 @@ const DAY: u64 = 86_400;
 
 /// A straight line from a span of values to a span of pixels.
 #[derive(Clone, Copy, Debug)]
-pub(super) struct Scale {
+pub(crate) struct Scale {
     from: f64,
     per_unit: f64,
     start: f64,
 }
 
 impl Scale {
-    pub(super) fn new(from: f64, to: f64, start: i32, end: i32) -> Self {
+    pub(crate) fn new(from: f64, to: f64, start: i32, end: i32) -> Self {
         let span = if to > from { to - from } else { 1.0 };
         Self {
             from,
@@ -29,22 +29,22 @@ impl Scale {
         }
     }
 
-    pub(super) fn at(&self, value: f64) -> i32 {
+    pub(crate) fn at(&self, value: f64) -> i32 {
         (self.start + (value - self.from) * self.per_unit).round() as i32
     }
 }
 
 /// A label of an axis.
 #[derive(Clone, Debug, PartialEq)]
-pub(super) struct Tick {
-    pub(super) at: f64,
-    pub(super) text: String,
+pub(crate) struct Tick {
+    pub(crate) at: f64,
+    pub(crate) text: String,
     /// Stands out: the beginning of a day.
-    pub(super) strong: bool,
+    pub(crate) strong: bool,
 }
 
 /// About `count` round values within a span.
-pub(super) fn values(from: f64, to: f64, count: u32) -> Vec<Tick> {
+pub(crate) fn values(from: f64, to: f64, count: u32) -> Vec<Tick> {
     let rough = (to - from) / f64::from(count);
     if !rough.is_finite() || rough <= 0.0 {
         return Vec::new();
@@ -77,7 +77,7 @@ pub(super) fn values(from: f64, to: f64, count: u32) -> Vec<Tick> {
 }
 
 /// About `count` round times within a span of Unix ns, labelled in UTC.
-pub(super) fn times(from_ns: u64, to_ns: u64, count: u64) -> Vec<Tick> {
+pub(crate) fn times(from_ns: u64, to_ns: u64, count: u64) -> Vec<Tick> {
     let seconds = to_ns.saturating_sub(from_ns) / NANOS;
     let rough = (seconds / count.max(1)).max(1);
     let step = TIME_STEPS
@@ -107,7 +107,7 @@ pub(super) fn times(from_ns: u64, to_ns: u64, count: u64) -> Vec<Tick> {
 }
 
 /// `20619.5` as `20,619.5`.
-fn grouped(text: &str) -> String {
+pub(crate) fn grouped(text: &str) -> String {
     let (whole, rest) = text.split_at(text.find('.').unwrap_or(text.len()));
     let (sign, digits) = whole
         .strip_prefix('-')
