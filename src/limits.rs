@@ -84,7 +84,7 @@ pub const METER_SYMBOL_ROWS: usize = 1 << 15;
 /// Entries that a meter keeps back to count them on its page side by side.
 pub const METER_SYMBOLS_WAITING: usize = 128;
 /// Usage pages that circulate between one meter and the control plane.
-pub const METER_PAGES: usize = 4;
+pub const METER_PAGES: usize = 3;
 /// How often closed usage is handed to the control plane, milliseconds.
 pub const METER_CLOSE_MS: u64 = 1_000;
 

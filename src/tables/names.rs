@@ -67,7 +67,7 @@ impl SymbolNames {
         if total > MAX_SYMBOLS {
             return Err(SymbolNamesError::TooMany);
         }
-        let size = (total * 4).next_power_of_two().max(16);
+        let size = (total * 5 / 2).next_power_of_two().max(16);
         let mut table = Self {
             retired: Vec::new(),
             places: vec![([0; 16], EMPTY); size],
