@@ -61,7 +61,7 @@ pub struct ShardParts {
     /// Unpredictable; keeps clients from aiming at one bucket of the session table.
     pub seed: u64,
     /// For how long after its last useful turn it looks for more before it parks, at most
-    /// [`SPIN_MAX_US`](crate::limits::SPIN_MAX_US).
+    /// [`SPIN_MAX_US`].
     pub spin: Duration,
 }
 
