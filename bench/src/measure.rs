@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 use std::net::SocketAddr;
 use std::thread;
+use std::time::Duration;
 
 use anyhow::Context;
 use hdrhistogram::Histogram;
@@ -10,7 +11,7 @@ use serde::{Deserialize, Serialize};
 use trinity_beast::shard::driver::cpus;
 use trinity_protocol::Code;
 
-use crate::cpu_time::ThreadTime;
+use crate::cpu_time::{Spent, ThreadTime};
 use crate::load::{self, Expected, Load, Pace, Plan};
 use crate::population::Population;
 use crate::tally::Tally;
@@ -37,6 +38,17 @@ pub(crate) struct Cores {
 pub(crate) enum Limit {
     Server,
     Loader,
+}
+
+impl Limit {
+    /// Of a serving side that spent this much of `wall`.
+    pub(crate) fn of(spent: Spent, wall: Duration) -> Self {
+        if (spent.on_cpu + spent.delayed).as_secs_f64() >= SATURATED * wall.as_secs_f64() {
+            Self::Server
+        } else {
+            Self::Loader
+        }
+    }
 }
 
 /// What a measurement says.

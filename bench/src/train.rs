@@ -70,26 +70,6 @@ pub(crate) fn send(socket: &Socket, bytes: &[u8], segment: usize) -> io::Result<
     }
 }
 
-/// Asks the kernel to hand trains over whole.
-pub(crate) fn receive_trains(socket: &Socket) -> io::Result<()> {
-    let on: libc::c_int = 1;
-    // SAFETY: setsockopt(2) reads one c_int from the pointer, which is live.
-    let failed = unsafe {
-        libc::setsockopt(
-            socket.as_raw_fd(),
-            libc::SOL_UDP,
-            libc::UDP_GRO,
-            ptr::from_ref(&on).cast(),
-            size_of_val(&on) as libc::socklen_t,
-        )
-    };
-    if failed == 0 {
-        Ok(())
-    } else {
-        Err(io::Error::last_os_error())
-    }
-}
-
 /// Room for what a socket that receives trains has. Not `Send`.
 pub(crate) struct TrainInbox {
     /// Owned: made by `Box::leak`, freed in `drop`.
@@ -231,7 +211,7 @@ mod tests {
     #[test]
     fn a_train_arrives_as_the_datagrams_it_was_made_of() {
         let (near, far) = pair();
-        receive_trains(&far).expect("the kernel knows UDP_GRO");
+        trinity_beast::shard::socket::join_trains(&far).expect("the kernel knows UDP_GRO");
         let mut inbox = TrainInbox::new();
         for (len, count) in [(80, 64), (1_040, 62), (80, 1), (48, 3)] {
             assert!(count <= longest(len));

@@ -17,7 +17,7 @@ use std::time::Duration;
 use socket2::Socket;
 use trinity_protocol::MAX_DATAGRAM;
 
-pub use self::group::{Steering, bind_group};
+pub use self::group::{Steering, bind_group, join_trains};
 pub use self::incoming::PeerAddress;
 use self::incoming::{Incoming, Wait};
 use self::outgoing::Outgoing;

@@ -8,7 +8,7 @@ use crate::http::Duel;
 use crate::measure::{Limit, Measurement, PeerFigures};
 use crate::peers::ratio::Figures;
 use crate::peers::stream::Window;
-use crate::peers::{Cpus, Peer, PeerPlan, Workload, process};
+use crate::peers::{Cpus, Peer, PeerPlan, Workload};
 
 /// Connections over which HTTP servers are asked, one request at a time each.
 const HTTP_CONNECTIONS: usize = 64;
@@ -34,7 +34,7 @@ pub(super) fn valkey(setup: &Setup, lineup: &mut Lineup) -> anyhow::Result<()> {
             values_per_second: measured.values_per_second,
             server_cpu_ns_per_request: measured.server_cpu_ns_per_request,
             loader_cpu_ns_per_request: measured.loader_cpu_ns_per_request,
-            limit: limit(Some(measured.limit)),
+            limit: measured.limit,
         }))
     });
     lineup.rule(
@@ -78,7 +78,7 @@ pub(super) fn http(setup: &Setup, lineup: &mut Lineup) -> anyhow::Result<()> {
                 values_per_second: figures.requests_per_second,
                 server_cpu_ns_per_request: figures.server_cpu_ns,
                 loader_cpu_ns_per_request: None,
-                limit: limit(figures.limit),
+                limit: figures.limit.unwrap_or(Limit::Loader),
             }))
         }
     };
@@ -99,13 +99,5 @@ fn cpus(setup: &Setup) -> Cpus {
     Cpus {
         serving: setup.cores.serving[0],
         loading: setup.cores.loading,
-    }
-}
-
-fn limit(limit: Option<process::Limit>) -> Limit {
-    if limit == Some(process::Limit::Server) {
-        Limit::Server
-    } else {
-        Limit::Loader
     }
 }

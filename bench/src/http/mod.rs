@@ -23,12 +23,13 @@ use self::response::Reader;
 use self::site::{Keys, Site};
 use self::tally::Asset;
 use crate::machine::Machine;
+use crate::options::seconds;
 use crate::peers::process::{ProcessTime, ServingTime};
-use crate::peers::progress::Progress;
 use crate::peers::ratio::Figures;
 use crate::peers::stream::Window;
-use crate::peers::{self, Cpus, Peer, nginx, seconds};
+use crate::peers::{self, Cpus, Peer, nginx};
 use crate::population::Population;
+use crate::progress::Steps;
 
 /// Options of `http`.
 #[derive(Debug, clap::Args)]
@@ -120,13 +121,13 @@ pub(crate) fn run(args: &Args) -> anyhow::Result<bool> {
     };
     let mut sides = vec![Side::Server];
     sides.extend(stage.static_page.is_some().then_some(Side::Nginx));
-    let progress = Progress::new(args.rounds as usize * sides.len());
+    let progress = Steps::new(args.rounds as usize * sides.len());
     let mut rounds = Vec::new();
     for round in 0..args.rounds {
         let mut measured = Vec::new();
         for side in &sides {
             let measurement = stage.measure(*side, &plan)?;
-            progress.step(Some(round), &measurement.line());
+            progress.step(&format!("round {}: {}", round + 1, measurement.line()));
             measured.push(measurement);
         }
         rounds.push(measured);

@@ -10,9 +10,10 @@ use super::client::{Load, Plan};
 use super::site::Account;
 use super::tally::Tally;
 use crate::machine::Machine;
-use crate::peers::process::Limit;
+use crate::measure::Limit;
+use crate::options::command;
+use crate::peers::Medians;
 use crate::peers::ratio::{Figures, Ratio};
-use crate::peers::{Medians, command};
 use crate::stats::Spread;
 
 /// Who answers.

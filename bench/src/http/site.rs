@@ -5,7 +5,7 @@ use std::io::{Read, Write};
 use std::net::{SocketAddr, TcpStream};
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, OnceLock};
-use std::thread::{self, JoinHandle};
+use std::thread::JoinHandle;
 use std::time::Duration;
 
 use anyhow::Context;
@@ -14,18 +14,19 @@ use bytes::Bytes;
 use serde::Serialize;
 use tokio::sync::oneshot;
 use trinity_beast::clock;
-use trinity_beast::limits::METER_CLOSE_MS;
 use trinity_beast::shard::ShardShared;
 use trinity_beast::shard::web::{self, Explains, OpsPage, OpsPages, WebConfig, WebCounters, WebParts};
 use trinity_beast::tables::counters::Counter;
 use trinity_beast::tables::keys::{KeyEntry, KeyTable};
 use trinity_beast::tables::limiter::Limits;
-use trinity_beast::tables::meter::{Meter, MeterPages};
+use trinity_beast::tables::meter::Meter;
 use trinity_beast::tables::prices::{PriceWriter, SymbolIndex, SymbolNames};
 use trinity_protocol::{ApiKey, Code, Symbol};
 
 use crate::cpu_time::ThreadTime;
 use crate::population;
+use crate::target::control::{Control, Ledger};
+use crate::target::join;
 
 /// A worker that serves.
 pub(crate) struct Site {
@@ -35,8 +36,7 @@ pub(crate) struct Site {
     counters: Arc<WebCounters>,
     shared: Arc<ShardShared>,
     worker: Option<JoinHandle<Meter>>,
-    control: Option<JoinHandle<Ledger>>,
-    stop_control: Arc<AtomicBool>,
+    control: Option<Control>,
 }
 
 /// Keys of one run, as their owners hold them. They protect nothing: they live for one run on
@@ -60,9 +60,6 @@ pub(crate) struct Account {
 /// and that no load of one core reaches.
 const RATE: u32 = 50_000_000;
 const PER_MONTH: u64 = 1 << 50;
-/// How often prices are published: a tenth of the symbols each time, so each once a second.
-const PUBLISH_EVERY: Duration = Duration::from_millis(100);
-const PUBLISH_PARTS: usize = 10;
 /// Longest time for the first answer.
 const START: Duration = Duration::from_secs(10);
 
@@ -128,12 +125,7 @@ impl Site {
             explains: Arc::new(Silent),
         };
         let worker = web::spawn(parts, WebConfig::default())?;
-        let stop_control = Arc::<AtomicBool>::default();
-        let stopped = Arc::clone(&stop_control);
-        let symbols = symbols.len();
-        let control = thread::Builder::new()
-            .name("control".into())
-            .spawn(move || control(&stopped, Ledger::new(pages), writer, symbols))?;
+        let control = Control::start(vec![pages], writer, symbols.len())?;
         let mut site = Self {
             address,
             time: ThreadTime::own()?,
@@ -141,7 +133,6 @@ impl Site {
             shared,
             worker: Some(worker),
             control: Some(control),
-            stop_control,
         };
         site.time = who.ask(address)?;
         Ok(site)
@@ -172,11 +163,7 @@ impl Site {
     fn end(&mut self) -> anyhow::Result<(Option<Meter>, Option<Ledger>)> {
         self.shared.stop.store(true, Ordering::Relaxed);
         let meter = self.worker.take().map(join).transpose()?;
-        self.stop_control.store(true, Ordering::Relaxed);
-        if let Some(control) = &self.control {
-            control.thread().unpark();
-        }
-        Ok((meter, self.control.take().map(join).transpose()?))
+        Ok((meter, self.control.take().map(Control::stop).transpose()?))
     }
 }
 
@@ -236,66 +223,4 @@ impl Explains for Silent {
     fn ask(&self, _symbol: SymbolIndex) -> Option<oneshot::Receiver<Bytes>> {
         None
     }
-}
-
-/// Usage as the control plane's ledger would add it up.
-struct Ledger {
-    pages: MeterPages,
-    requests: u64,
-    entries: u64,
-}
-
-impl Ledger {
-    const fn new(pages: MeterPages) -> Self {
-        Self {
-            pages,
-            requests: 0,
-            entries: 0,
-        }
-    }
-
-    fn collect(&mut self) {
-        while let Some(page) = self.pages.take() {
-            let billed = page.requests().iter().filter(|row| row.outcome == Code::Ok);
-            self.requests += billed.map(|row| row.count).sum::<u64>();
-            self.entries += page.symbols().map(|row| row.entries).sum::<u64>() + page.lost_detail();
-            self.pages.give_back(page);
-        }
-    }
-}
-
-/// Stands for the control plane: publishes prices and takes usage pages once a second.
-fn control(stop: &AtomicBool, mut ledger: Ledger, mut writer: PriceWriter, symbols: usize) -> Ledger {
-    let flush_every = Duration::from_millis(METER_CLOSE_MS);
-    let mut flush_due = clock::monotonic() + flush_every;
-    let mut publish_due = clock::monotonic() + PUBLISH_EVERY;
-    for tick in 0.. {
-        while clock::monotonic() < publish_due && !stop.load(Ordering::Relaxed) {
-            thread::park_timeout(publish_due.saturating_duration_since(clock::monotonic()));
-        }
-        if stop.load(Ordering::Relaxed) {
-            break;
-        }
-        publish_due += PUBLISH_EVERY;
-        let now_ns = clock::unix_nanos();
-        let sequence = 2 + (tick / PUBLISH_PARTS) as u32;
-        for symbol in (tick % PUBLISH_PARTS..symbols).step_by(PUBLISH_PARTS) {
-            writer.publish(
-                SymbolIndex(symbol as u32),
-                population::record(symbol, sequence, now_ns),
-            );
-        }
-        if clock::monotonic() >= flush_due {
-            flush_due += flush_every;
-            ledger.collect();
-        }
-    }
-    ledger
-}
-
-fn join<T>(thread: JoinHandle<T>) -> anyhow::Result<T> {
-    let name = thread.thread().name().unwrap_or("a").to_owned();
-    thread
-        .join()
-        .map_err(|_| anyhow::anyhow!("the {name} thread panicked"))
 }

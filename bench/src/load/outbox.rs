@@ -139,7 +139,7 @@ pub(super) fn socket(plan: &Plan, target: SocketAddr) -> anyhow::Result<Socket> 
             .with_context(|| format!("connecting to {target}"))?;
     }
     if plan.form == Form::Gso {
-        train::receive_trains(&socket).context("asking for whole trains (UDP_GRO)")?;
+        trinity_beast::shard::socket::join_trains(&socket).context("asking for whole trains (UDP_GRO)")?;
     }
     Ok(socket)
 }

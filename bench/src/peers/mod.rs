@@ -28,7 +28,6 @@ mod memcached;
 pub(crate) mod nginx;
 mod nsd;
 pub(crate) mod process;
-pub(crate) mod progress;
 pub(crate) mod ratio;
 pub(crate) mod ready;
 mod report;
@@ -127,23 +126,6 @@ impl fmt::Display for Medians {
             told(self.loader_cpu_ns_per_request)
         )
     }
-}
-
-/// An option's seconds.
-pub(crate) fn seconds(text: &str) -> Result<f64, String> {
-    match text.parse() {
-        Ok(seconds) if (0.05..=3_600.0).contains(&seconds) => Ok(seconds),
-        _ => Err("give seconds from 0.05 to 3600".into()),
-    }
-}
-
-/// The command line without the path of the program.
-pub(crate) fn command() -> String {
-    let args = std::env::args().skip(1);
-    std::iter::once("trinity-bench".to_owned())
-        .chain(args)
-        .collect::<Vec<_>>()
-        .join(" ")
 }
 
 #[cfg(test)]

@@ -8,21 +8,7 @@ use std::path::PathBuf;
 use std::time::Duration;
 use std::{fs, io};
 
-use serde::Serialize;
-
 use crate::cpu_time::{Spent, ThreadTime};
-
-/// A side that was on its CPU, or waited for it, for at least this share of the time was the
-/// limit; below it the load generator was.
-const SATURATED: f64 = 0.95;
-
-/// Who could not do more.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
-#[serde(rename_all = "lowercase")]
-pub(crate) enum Limit {
-    Server,
-    Loader,
-}
 
 /// Where the time of a serving side can be read.
 #[derive(Clone, Debug)]
@@ -38,17 +24,6 @@ pub(crate) enum ServingTime {
 pub(crate) struct ProcessTime {
     clock: libc::clockid_t,
     tasks: PathBuf,
-}
-
-impl Limit {
-    /// Of a side that spent this much of `wall`.
-    pub(crate) fn of(spent: Spent, wall: Duration) -> Self {
-        if (spent.on_cpu + spent.delayed).as_secs_f64() >= SATURATED * wall.as_secs_f64() {
-            Self::Server
-        } else {
-            Self::Loader
-        }
-    }
 }
 
 impl ServingTime {
@@ -137,6 +112,7 @@ fn group_of(stat: &str) -> Option<u32> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::measure::Limit;
 
     #[test]
     fn a_process_group_is_found_whatever_the_name() {

@@ -4,7 +4,7 @@ use std::fmt;
 
 use serde::Serialize;
 
-use super::process::Limit;
+use crate::measure::Limit;
 use crate::stats::Spread;
 
 /// Two sides over all rounds.

@@ -6,10 +6,12 @@ use std::time::Duration;
 
 use serde::Serialize;
 
-use super::progress::Progress;
 use super::workload::{PeerMeasurement, Workload};
-use super::{Cpus, Peer, PeerPlan, command, seconds};
+use super::{Cpus, Peer, PeerPlan};
 use crate::machine::Machine;
+use crate::measure::Limit;
+use crate::options::{command, seconds};
+use crate::progress::Steps;
 use crate::stats::Spread;
 
 /// Options of `peers`.
@@ -92,7 +94,7 @@ pub(crate) fn run(args: &Args) -> anyhow::Result<bool> {
         }
     }
     let tries: usize = present.iter().map(|(workload, _)| workload.depths().len()).sum();
-    let progress = Progress::new(tries + present.len() * args.rounds as usize);
+    let progress = Steps::new(tries + present.len() * args.rounds as usize);
     let mut depths = BTreeMap::new();
     let mut best = BTreeMap::new();
     for (workload, program) in &present {
@@ -102,7 +104,7 @@ pub(crate) fn run(args: &Args) -> anyhow::Result<bool> {
         };
         let mut rates = BTreeMap::new();
         let found = workload.best(program, &trial, |tried| {
-            progress.step(None, &tried.line());
+            progress.step(&format!("trial: {}", tried.line()));
             rates.insert(tried.depth, tried.requests_per_second);
         })?;
         best.insert(*workload, found.depth);
@@ -113,7 +115,7 @@ pub(crate) fn run(args: &Args) -> anyhow::Result<bool> {
         let mut measured = Vec::new();
         for (workload, program) in &present {
             let measurement = workload.measure(program, best[workload], &plan)?;
-            progress.step(Some(round), &measurement.line());
+            progress.step(&format!("round {}: {}", round + 1, measurement.line()));
             measured.push(measurement);
         }
         rounds.push(measured);
@@ -153,10 +155,7 @@ fn medians(rounds: &[Vec<PeerMeasurement>]) -> BTreeMap<Workload, Medians> {
             requests_per_second: of(|m| m.requests_per_second)?,
             values_per_second: of(|m| m.values_per_second)?,
             server_cpu_ns_per_request: of(|m| m.server_cpu_ns_per_request)?,
-            limited_by_server: all
-                .iter()
-                .filter(|m| m.limit == super::process::Limit::Server)
-                .count(),
+            limited_by_server: all.iter().filter(|m| m.limit == Limit::Server).count(),
             lost: all.iter().map(|m| m.lost).sum(),
         })
     };

@@ -8,11 +8,12 @@ use anyhow::Context;
 use serde::Serialize;
 use trinity_beast::shard::driver::cpus;
 
-use super::process::{Limit, ServingTime};
+use super::process::ServingTime;
 use super::ratio::Figures;
 use super::stock::Stock;
 use super::stream::{self, Exchanges, Window};
 use super::{Load, Peer, PeerPlan, find, memcached, nsd, valkey};
+use crate::measure::Limit;
 
 /// Keys of a request for many: what `POST /prices` and a datagram of this server hold is of that
 /// order.

@@ -20,21 +20,21 @@ const PUBLISH_EVERY: Duration = Duration::from_millis(100);
 const PUBLISH_PARTS: usize = 10;
 
 /// The thread of it: both once a second.
-pub(super) struct Control {
+pub(crate) struct Control {
     stop: Arc<AtomicBool>,
     thread: JoinHandle<Ledger>,
 }
 
 /// Usage as the ledger would add it up.
-pub(super) struct Ledger {
+pub(crate) struct Ledger {
     pages: Vec<MeterPages>,
-    pub(super) requests: u64,
-    pub(super) entries: u64,
-    pub(super) published: u64,
+    pub(crate) requests: u64,
+    pub(crate) entries: u64,
+    pub(crate) published: u64,
 }
 
 impl Control {
-    pub(super) fn start(pages: Vec<MeterPages>, writer: PriceWriter, symbols: usize) -> anyhow::Result<Self> {
+    pub(crate) fn start(pages: Vec<MeterPages>, writer: PriceWriter, symbols: usize) -> anyhow::Result<Self> {
         let stop = Arc::new(AtomicBool::new(false));
         let stopped = Arc::clone(&stop);
         let thread = thread::Builder::new()
@@ -43,7 +43,7 @@ impl Control {
         Ok(Self { stop, thread })
     }
 
-    pub(super) fn stop(self) -> anyhow::Result<Ledger> {
+    pub(crate) fn stop(self) -> anyhow::Result<Ledger> {
         self.stop.store(true, Ordering::Relaxed);
         self.thread.thread().unpark();
         join(self.thread)
@@ -51,7 +51,7 @@ impl Control {
 }
 
 impl Ledger {
-    pub(super) const fn new(pages: Vec<MeterPages>) -> Self {
+    pub(crate) const fn new(pages: Vec<MeterPages>) -> Self {
         Self {
             pages,
             requests: 0,
@@ -60,7 +60,7 @@ impl Ledger {
         }
     }
 
-    pub(super) fn collect(&mut self) {
+    pub(crate) fn collect(&mut self) {
         for pages in &self.pages {
             while let Some(page) = pages.take() {
                 let billed = page.requests().iter().filter(|row| row.outcome == Code::Ok);

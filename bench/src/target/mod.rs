@@ -1,6 +1,6 @@
 //! What is measured: echoes, and this server's shards with everything on.
 
-mod control;
+pub(crate) mod control;
 mod echo;
 mod server;
 
@@ -141,7 +141,8 @@ impl Target {
     }
 }
 
-fn join<T>(thread: JoinHandle<T>) -> anyhow::Result<T> {
+/// What a thread ended with.
+pub(crate) fn join<T>(thread: JoinHandle<T>) -> anyhow::Result<T> {
     let name = thread.thread().name().unwrap_or("a").to_owned();
     thread
         .join()

@@ -3,13 +3,11 @@
 
 use std::io::{self, IoSlice};
 use std::net::{Ipv4Addr, SocketAddr};
-use std::os::fd::AsRawFd;
-use std::ptr;
 use std::time::Duration;
 
 use socket2::{Domain, MsgHdr, Protocol, Socket, Type};
 
-use crate::shard::socket::{Steering, bind_group};
+use crate::shard::socket::{Steering, bind_group, join_trains};
 
 /// Where a request has its lane (protocol/SPEC.md).
 const LANE_OFFSET: usize = 6;
@@ -57,7 +55,7 @@ pub fn segmentation() -> io::Result<()> {
 /// Whether datagrams of one flow arrive as one message (UDP_GRO).
 pub fn coalescing() -> io::Result<()> {
     let to = bound()?;
-    coalesce(&to)?;
+    join_trains(&to)?;
     send_train(&bound()?, &to)?;
     expect(&to, TRAIN * SEGMENT)
 }
@@ -96,25 +94,6 @@ fn send_train(from: &Socket, to: &Socket) -> io::Result<()> {
         .with_buffers(&parts)
         .with_control(&control);
     from.sendmsg(&message, 0).map(drop)
-}
-
-fn coalesce(socket: &Socket) -> io::Result<()> {
-    let on: libc::c_int = 1;
-    // SAFETY: setsockopt(2) reads `optlen` bytes from `optval`: one c_int, which is live.
-    let failed = unsafe {
-        libc::setsockopt(
-            socket.as_raw_fd(),
-            libc::SOL_UDP,
-            libc::UDP_GRO,
-            ptr::from_ref(&on).cast(),
-            size_of_val(&on) as libc::socklen_t,
-        )
-    };
-    if failed == 0 {
-        Ok(())
-    } else {
-        Err(io::Error::last_os_error())
-    }
 }
 
 const _: () = assert!(

@@ -73,7 +73,7 @@ fn bind_one(address: SocketAddr, shares_port: bool) -> io::Result<Socket> {
     let _ = never_fragment(&socket);
     // A client that sends trains (UDP_SEGMENT) then costs the kernel one message for all of its
     // datagrams. A kernel that cannot (before 5.0) delivers them one by one.
-    let _ = set_option(&socket, libc::SOL_UDP, libc::UDP_GRO, 1);
+    let _ = join_trains(&socket);
     // The kernel grants what its limits allow; see `Granted`.
     socket.set_recv_buffer_size(SOCKET_BUFFER_BYTES)?;
     socket.set_send_buffer_size(SOCKET_BUFFER_BYTES)?;
@@ -90,6 +90,11 @@ fn never_fragment(socket: &Socket) -> io::Result<()> {
         libc::IP_MTU_DISCOVER,
         libc::IP_PMTUDISC_PROBE,
     )
+}
+
+/// Asks the kernel to deliver datagrams that came in a train joined (udp(7), UDP_GRO).
+pub fn join_trains(socket: &Socket) -> io::Result<()> {
+    set_option(socket, libc::SOL_UDP, libc::UDP_GRO, 1)
 }
 
 /// Whether datagrams that came in a train are delivered joined (udp(7), UDP_GRO).

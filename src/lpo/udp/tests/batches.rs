@@ -1,6 +1,7 @@
 //! A batch is answered as its datagrams would be one by one.
 
 use super::*;
+use crate::limits::METER_REQUEST_ROWS;
 use crate::tables::counters::Counter;
 
 /// What a batch is made of.
@@ -225,24 +226,28 @@ fn a_full_train_of_the_longest_requests_is_answered_and_billed() {
 }
 
 #[test]
-fn without_room_for_its_rows_a_batch_is_shed_one_by_one() {
-    let mut server = Server::new(Limits::NONE);
-    for key in 0..crate::limits::METER_REQUEST_ROWS as u64 - 10 {
-        let row = server.meter.request(KeyId(100 + key), 0, Protocol::Udp, Code::Ok);
-        assert!(row.is_some());
+fn a_page_with_room_for_one_more_row_answers_a_key_and_a_full_one_answers_nobody() {
+    for (rows_left, expected) in [(1, Code::Ok), (0, Code::Overloaded)] {
+        let mut server = Server::new(Limits::NONE);
+        for key in rows_left..METER_REQUEST_ROWS as u64 {
+            let row = server.meter.request(KeyId(100 + key), 0, Protocol::Udp, Code::Ok);
+            assert!(row.is_some());
+        }
+        let request = |server: &Server, i| server.request(1, RequestId::new(5, i), NOW, &["BTC-USD"]);
+        let datagrams: Vec<_> = (0..40).map(|i| request(&server, i)).collect();
+        let replies = server.ask_batch(&datagrams, NOW);
+        // The first takes the last row, after which there is none to be sure of.
+        let first = replies[0].as_ref().expect("answered");
+        assert_eq!(
+            ReplyView::parse(first).expect("a reply").head().code,
+            expected,
+            "{rows_left} rows left"
+        );
+        let ok = server.counters.codes[Code::Ok as usize].get();
+        assert_eq!(ok, rows_left, "what cannot be counted is not given");
+        assert_eq!(
+            server.counters.codes[Code::Overloaded as usize].get(),
+            40 - rows_left
+        );
     }
-    let datagrams: Vec<_> = (0..40)
-        .map(|i| server.request(1, RequestId::new(5, i), NOW, &["BTC-USD"]))
-        .collect();
-    let replies = server.ask_batch(&datagrams, NOW);
-    let code = |reply: &Option<Vec<u8>>| {
-        ReplyView::parse(reply.as_ref().expect("answered"))
-            .expect("a reply")
-            .head()
-            .code
-    };
-    assert!(
-        replies.iter().all(|reply| code(reply) == Code::Ok),
-        "one row is enough for one key"
-    );
 }
