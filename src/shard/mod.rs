@@ -165,10 +165,15 @@ impl Shard {
         self.desk.pressure = self.gauge.observe(is_full, || self.socket.backlog().ok());
         counters.pressure.set(self.desk.pressure as u64);
         let (mut received, mut began_ns) = (0, now_ns);
-        while self.socket.next_batch() > 0 {
-            let datagrams = self.answer_batch(began_ns);
+        loop {
+            let datagrams = self.socket.next_batch();
+            if datagrams == 0 {
+                break;
+            }
+            self.answer_batch(datagrams, began_ns);
             let ended_ns = clock();
             self.count(datagrams, ended_ns.saturating_sub(now_ns));
+            self.make_room();
             received += datagrams;
             began_ns = ended_ns;
         }
@@ -178,8 +183,8 @@ impl Shard {
         (received, began_ns)
     }
 
-    /// Answers the batch and sends the replies; tells how many datagrams it has.
-    fn answer_batch(&mut self, now_ns: u64) -> usize {
+    /// Answers the batch of so many datagrams and sends the replies.
+    fn answer_batch(&mut self, datagrams: usize, now_ns: u64) {
         let Self {
             socket,
             desk,
@@ -189,7 +194,6 @@ impl Shard {
         } = self;
         let joined = socket.joined();
         let mut skip = 0_u64;
-        let datagrams = socket.batch().len();
         if !parked.is_empty() {
             for index in 0..datagrams {
                 let peer = socket.peer(index);
@@ -224,7 +228,6 @@ impl Shard {
         counters.received.add(datagrams as u64);
         counters.joined.add(joined as u64);
         self.send();
-        datagrams
     }
 
     /// Counts the latency of the batch that was just sent.
@@ -293,8 +296,17 @@ impl Shard {
         send(&mut self.socket, &self.desk.counters);
     }
 
+    /// Hands a crowded page over early: without room for it a request is not answered.
+    fn make_room(&mut self) {
+        let meter = &mut self.desk.meter;
+        if !meter.has_room(BATCH_MESSAGES + self.parked.len()) {
+            meter.close();
+        }
+    }
+
     /// Runs the timers that are due.
     pub fn settle(&mut self, now_ns: u64) {
+        self.make_room();
         let desk = &mut self.desk;
         if is_due(self.sweep_due_ns, SWEEP_NS, now_ns) {
             self.sweep_due_ns = now_ns + SWEEP_NS;
@@ -302,10 +314,6 @@ impl Shard {
             // An idle shard lets go of a table that was replaced, too.
             desk.prices.load();
             desk.counters.sessions.set(desk.windows.len() as u64);
-        }
-        // A crowded page is handed over early: without room for it a request is not answered.
-        if !desk.meter.has_room(BATCH_MESSAGES + self.parked.len()) {
-            desk.meter.close();
         }
         if is_due(self.close_due_ns, CLOSE_NS, now_ns) {
             self.close_due_ns = now_ns + CLOSE_NS;
@@ -438,42 +446,4 @@ pub fn run(parts: ShardParts, kind: DriverKind, started: impl FnOnce(Granted)) -
 }
 
 #[cfg(test)]
-mod tests {
-    use trinity_protocol::{Code, KeyId};
-
-    use super::*;
-    use crate::limits::METER_REQUEST_ROWS;
-    use crate::tables::meter::Protocol;
-    use crate::tables::prices::{PriceWriter, SymbolNames};
-
-    #[test]
-    fn a_crowded_page_is_handed_over_before_its_time() {
-        let (mut sockets, _, _) =
-            socket::bind_group("127.0.0.1:0".parse().expect("an address"), 1).expect("bound");
-        let names = Arc::new(SymbolNames::new(vec![], &[]).expect("none"));
-        let (meter, pages) = Meter::new();
-        let mut shard = Shard::new(ShardParts {
-            index: 0,
-            cpu: None,
-            socket: sockets.remove(0),
-            prices: PriceWriter::new(&names, 1).1.remove(0),
-            keys: Arc::default(),
-            misses: None,
-            meter,
-            counters: Arc::default(),
-            shared: Arc::default(),
-            seed: 1,
-            spin: Duration::ZERO,
-        });
-        shard.settle(1);
-        for key in 1..METER_REQUEST_ROWS as u64 {
-            let row = shard.desk.meter.request(KeyId(key), 0, Protocol::Udp, Code::Ok);
-            assert!(row.is_some());
-        }
-        assert!(pages.take().is_none(), "its time has not come");
-        shard.settle(2);
-        let page = pages.take().expect("handed over");
-        assert_eq!(page.requests().len(), METER_REQUEST_ROWS - 1);
-        assert!(shard.desk.meter.has_room(BATCH_MESSAGES));
-    }
-}
+mod tests;

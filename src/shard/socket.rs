@@ -302,4 +302,4 @@ impl std::fmt::Debug for BatchSocket {
 }
 
 #[cfg(test)]
-mod tests;
+pub(super) mod tests;

@@ -253,7 +253,7 @@ fn a_reply_finds_its_peer_batches_later() {
 }
 
 /// Sends datagrams of one length as a train.
-fn send_train(client: &UdpSocket, bytes: &[u8], each: usize) {
+pub(in crate::shard) fn send_train(client: &UdpSocket, bytes: &[u8], each: usize) {
     let control = {
         let mut control = [0_u8; 24];
         let header = libc::cmsghdr {
