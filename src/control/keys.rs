@@ -6,7 +6,7 @@ use std::sync::Arc;
 use arc_swap::ArcSwap;
 use trinity_protocol::{KeyId, Verifier};
 
-use crate::store::{ChangeStamp, KeySnapshot, Ledger, StoreError, month_start};
+use crate::store::{ChangeStamp, Ledger, LoadedKey, StoreError, month_start};
 use crate::tables::keys::{KeyEntry, KeyTable};
 use crate::tables::limiter::{KeyState, Limits};
 
@@ -60,7 +60,8 @@ impl KeySync {
     /// for the first time starts with what the ledger has for its month.
     pub async fn reload(&mut self, now_ns: u64) -> Result<(), StoreError> {
         self.turn_month(now_ns);
-        let KeySnapshot { stamp, keys } = self.ledger.load_keys().await?;
+        let stamp = self.ledger.change_stamp().await?;
+        let keys = self.all_keys().await?;
         if keys.iter().any(|key| !self.states.contains_key(&key.key_id)) {
             let used: HashMap<_, _> = self.ledger.month_usage(self.month).await?.into_iter().collect();
             for key in &keys {
@@ -112,6 +113,18 @@ impl KeySync {
         }
         self.stamp = Some(stamp);
         Ok(())
+    }
+
+    async fn all_keys(&self) -> Result<Vec<LoadedKey>, StoreError> {
+        let (mut keys, mut after) = (Vec::new(), None);
+        loop {
+            let page = self.ledger.load_keys(after, 10_000).await?;
+            keys.extend(page.keys);
+            after = page.next;
+            if after.is_none() {
+                return Ok(keys);
+            }
+        }
     }
 
     fn turn_month(&mut self, now_ns: u64) {

@@ -114,6 +114,18 @@ pub enum StoreError {
         /// The tiers there are, comma separated.
         known: String,
     },
+    /// The tier's name is taken.
+    #[error("a tier named {name:?} exists already: change it with `tiers set {name}`")]
+    TierExists {
+        /// The name.
+        name: String,
+    },
+    /// A revoked key cannot be rotated.
+    #[error("key {key_id} is revoked: a new key is made with `keys create`")]
+    KeyRevoked {
+        /// The key.
+        key_id: KeyId,
+    },
     /// No such key.
     #[error("no key {key_id}: see `keys list`")]
     NoSuchKey {

@@ -4,7 +4,7 @@ use trinity_protocol::ApiKey;
 
 use super::error::{Result, StoreError};
 use super::ledger::Ledger;
-use super::rows::{AccountId, ApiKeyRecord, NewKey};
+use super::rows::{AccountId, ApiKeyRecord, KeySettings, NewKey};
 
 /// How often another key is drawn if the ledger has its id already. Among 2^63 ids even one
 /// repeat is a broken random source.
@@ -30,6 +30,7 @@ pub async fn issue_key(
             verifier: key.verifier(),
             created_at_ns,
             expires_at_ns,
+            settings: KeySettings::default(),
         };
         match ledger.create_key(new).await {
             Ok(record) => return Ok((key, record)),

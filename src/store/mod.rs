@@ -18,9 +18,11 @@ pub use error::{Result, StoreError};
 pub use issue::issue_key;
 pub use ledger::Ledger;
 pub use rows::{
-    Account, AccountId, AccountRef, ApiKeyRecord, ChangeStamp, FlushId, FlushOutcome, KeySnapshot, KeyStatus,
-    Limits, LoadedKey, MigrationState, MigrationStatus, NewAccount, NewKey, Parameter, Protocol, Revocation,
-    SymbolUsageRow, Tier, UsageRow, UsageTotal, month_start,
+    Account, AccountId, AccountPatch, AccountRef, ApiKeyRecord, ChangeStamp, Discrepancy, FlushId,
+    FlushOutcome, Grain, KeyPage, KeyPatch, KeySettings, KeyStatus, LedgerAudit, Limits, LoadedKey,
+    MAX_DISCREPANCIES, MAX_KEY_NETWORKS, MigrationState, MigrationStatus, NewAccount, NewKey, NewReport,
+    Overrides, Parameter, Protocol, Protocols, Rate, ReportCharge, Revocation, Scope, Subscription,
+    SymbolUsageRow, Tended, Tier, UnusableKey, UsageRow, UsageSum, UsageTotal, month_start,
 };
 pub use sqlite::{LEDGER_FILE, SqliteLedger};
 pub use symbols::{

@@ -6,6 +6,8 @@
 use std::fmt;
 use std::str::FromStr;
 
+use ipnet::IpNet;
+
 use trinity_protocol::{KeyId, Symbol, Verifier};
 
 use super::error::{Result, StoreError};
@@ -49,6 +51,28 @@ pub struct NewAccount {
     pub created_at_ns: u64,
 }
 
+/// What changes of an account; what is `None` stays.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct AccountPatch {
+    /// Another name.
+    pub name: Option<String>,
+    /// The name of another existing tier.
+    pub tier: Option<String>,
+    /// Whether all its keys are refused.
+    pub disabled: Option<bool>,
+}
+
+/// Which tier an account had, and when.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Subscription {
+    /// The tier's name.
+    pub tier: String,
+    /// Since when.
+    pub starts_at_ns: u64,
+    /// Until when; `None` is the one that holds now.
+    pub ends_at_ns: Option<u64>,
+}
+
 /// What a tier allows each of its keys. `None` is "no limit"; no limit is ever 0.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub struct Limits {
@@ -71,6 +95,84 @@ pub struct Tier {
     pub limits: Limits,
 }
 
+/// A sustained rate and what may come at once: one limit.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub struct Rate {
+    /// Sustained requests per second, 1 to 10^9.
+    pub per_second: u32,
+    /// Requests that may come at once, 1 to 10^9.
+    pub burst: u32,
+}
+
+/// Where a key's limits differ from its tier's. `None` is "as the tier has it", `Some(None)` is
+/// "no limit".
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
+pub struct Overrides {
+    /// Charged requests in a UTC calendar month.
+    pub requests_per_month: Option<Option<u64>>,
+    /// Rate and burst.
+    pub rate: Option<Option<Rate>>,
+    /// Usage reports in a UTC calendar month.
+    pub reports_per_month: Option<Option<u32>>,
+}
+
+/// Which protocols a key may be used over; at least one.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub struct Protocols {
+    /// The binary protocol.
+    pub udp: bool,
+    /// HTTP, WebSocket included.
+    pub http: bool,
+}
+
+/// What a key may see of usage.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
+pub enum Scope {
+    /// Its own account's.
+    #[default]
+    Customer,
+    /// Everybody's.
+    Operator,
+}
+
+/// What of a key may change.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct KeySettings {
+    /// Which protocols it may be used over.
+    pub protocols: Protocols,
+    /// From which source addresses; from any if empty. At most [`MAX_KEY_NETWORKS`], each with its
+    /// host bits zero.
+    pub networks: Vec<IpNet>,
+    /// Where its limits differ from its tier's.
+    pub overrides: Overrides,
+    /// What it may see of usage.
+    pub scope: Scope,
+}
+
+/// Most networks that one key may name.
+pub const MAX_KEY_NETWORKS: usize = 16;
+
+/// What changes of a key; what is `None` stays.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct KeyPatch {
+    /// What its owner calls it.
+    pub name: Option<String>,
+    /// From when on it is refused; `Some(None)` is never. May lie in the past.
+    pub expires_at_ns: Option<Option<u64>>,
+    /// Which protocols it may be used over.
+    pub protocols: Option<Protocols>,
+    /// From which source addresses.
+    pub networks: Option<Vec<IpNet>>,
+    /// `Some(None)`: as the tier has it again.
+    pub requests_per_month: Option<Option<Option<u64>>>,
+    /// `Some(None)`: as the tier has it again.
+    pub rate: Option<Option<Option<Rate>>>,
+    /// `Some(None)`: as the tier has it again.
+    pub reports_per_month: Option<Option<Option<u32>>>,
+    /// What it may see of usage.
+    pub scope: Option<Scope>,
+}
+
 /// An API key as people manage it.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct ApiKeyRecord {
@@ -86,8 +188,12 @@ pub struct ApiKeyRecord {
     pub name: String,
     /// Checks what the key signs; shows nothing in `Debug`.
     pub verifier: Verifier,
-    /// The limits of the account's tier.
+    /// What it may do: the limits of the account's tier with the key's own instead.
     pub limits: Limits,
+    /// What may change of it.
+    pub settings: KeySettings,
+    /// The key that it took the place of, if it came by rotation.
+    pub replaces: Option<KeyId>,
     /// When it was made.
     pub created_at_ns: u64,
     /// From when on it is refused, if ever.
@@ -126,6 +232,8 @@ pub struct NewKey {
     pub created_at_ns: u64,
     /// From when on it is refused; later than now.
     pub expires_at_ns: Option<u64>,
+    /// What may change of it.
+    pub settings: KeySettings,
 }
 
 /// What revoking found.
@@ -140,7 +248,7 @@ pub enum Revocation {
     },
 }
 
-/// A key as a server's key table needs it: fixed size, no texts.
+/// A key as a server's key table needs it.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct LoadedKey {
     /// Its public name, as it travels in every request.
@@ -149,8 +257,14 @@ pub struct LoadedKey {
     pub account_id: AccountId,
     /// Checks what the key signs.
     pub verifier: Verifier,
-    /// The limits of its account's tier.
+    /// What it may do: the limits of its account's tier with its own instead.
     pub limits: Limits,
+    /// Which protocols it may be used over.
+    pub protocols: Protocols,
+    /// From which source addresses; from any if empty.
+    pub networks: Vec<IpNet>,
+    /// What it may see of usage.
+    pub scope: Scope,
     /// From when on it is refused, if ever. The table must compare it with its own clock:
     /// expiry changes no row and so no [`ChangeStamp`].
     pub expires_at_ns: Option<u64>,
@@ -158,13 +272,25 @@ pub struct LoadedKey {
     pub refused: bool,
 }
 
-/// Every key, read at one instant together with its stamp.
-#[derive(Clone, Debug)]
-pub struct KeySnapshot {
-    /// The stamp that the keys belong to.
-    pub stamp: ChangeStamp,
-    /// Every key, refused and expired ones included, by rising key id.
+/// Keys by rising key id, refused and expired ones included.
+#[derive(Clone, Debug, Default)]
+pub struct KeyPage {
+    /// Those that a server can use.
     pub keys: Vec<LoadedKey>,
+    /// Rows that no server can use, written by hand past what the schema can check: they count as
+    /// refused keys and are reported.
+    pub unusable: Vec<UnusableKey>,
+    /// Where the next page begins: after this key. `None`: this was the last page.
+    pub next: Option<KeyId>,
+}
+
+/// A key's row that means nothing.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct UnusableKey {
+    /// Which.
+    pub key_id: KeyId,
+    /// What is wrong with it.
+    pub why: String,
 }
 
 /// Changes whenever accounts, subscriptions, tiers, keys, parameters or symbols change, by whichever
@@ -235,8 +361,121 @@ pub struct FlushId {
     pub boot: u64,
     /// Which of the node's counters.
     pub shard: u32,
-    /// Rises by one per flush of this counter; below 2^63.
+    /// Rises with each flush of this counter; below 2^63. A counter's flushes come in this order,
+    /// and the next only once the one before was taken: the ledger remembers the last.
     pub sequence: u64,
+}
+
+/// How fine usage is kept.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub enum Grain {
+    /// As it was counted; kept for as long as [`super::Ledger::tend_usage`] is told.
+    Second,
+    /// 60 seconds.
+    Minute,
+    /// 3,600 seconds.
+    Hour,
+    /// A UTC day.
+    Day,
+}
+
+/// Requests of one key in one span of time, by protocol and outcome.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct UsageSum {
+    /// Whose requests.
+    pub key_id: KeyId,
+    /// First second of the span, Unix time.
+    pub start: u64,
+    /// How they came in.
+    pub protocol: Protocol,
+    /// The wire code they were answered with; 0 is charged.
+    pub outcome: u16,
+    /// How many.
+    pub count: u64,
+    /// Latency summed, in nanoseconds; saturates at 2^63 - 1.
+    pub latency_sum_ns: u64,
+    /// The longest latency, in nanoseconds.
+    pub latency_max_ns: u64,
+}
+
+/// What keeping house did.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Tended {
+    /// Days that room was made for ahead.
+    pub made: u32,
+    /// Days whose seconds were dropped.
+    pub dropped: u32,
+}
+
+/// A usage report that somebody asked for.
+#[derive(Clone, Debug)]
+pub struct NewReport {
+    /// Who asked.
+    pub key_id: KeyId,
+    /// Which report, for example `usage`: 1 to 32 of `a-z 0-9 -`.
+    pub kind: String,
+    /// In which form, for example `csv`: 1 to 16 of `a-z 0-9 -`.
+    pub format: String,
+    /// Now.
+    pub at_ns: u64,
+    /// How many the key may have in the UTC calendar month of `at_ns`.
+    pub limit: Option<u32>,
+}
+
+/// Whether a report may be made.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum ReportCharge {
+    /// It may, and is counted.
+    Charged {
+        /// Reports of this month, this one included.
+        used: u32,
+    },
+    /// The month's reports are used up; nothing was counted.
+    Refused {
+        /// Reports of this month.
+        used: u32,
+    },
+}
+
+/// What an audit found within the ledger.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct LedgerAudit {
+    /// First second of the first UTC day whose seconds are all kept, if any usage is.
+    pub seconds_kept_from: Option<u64>,
+    /// Requests in the seconds that are kept.
+    pub requests_in_seconds: u64,
+    /// Requests in the daily sums, of all time.
+    pub requests_in_days: u64,
+    /// Requests in the monthly counters, of all time.
+    pub requests_in_months: u64,
+    /// Requests that flushes brought, of all time.
+    pub requests_flushed: u64,
+    /// Entries in the daily sums by symbol, of all time.
+    pub entries_in_days: u64,
+    /// Entries that flushes brought, of all time.
+    pub entries_flushed: u64,
+    /// Where two tables differ, at most [`MAX_DISCREPANCIES`].
+    pub discrepancies: Vec<Discrepancy>,
+}
+
+/// Most discrepancies that one audit lists.
+pub const MAX_DISCREPANCIES: usize = 1_000;
+
+/// Two tables that should agree and do not.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Discrepancy {
+    /// The coarser table, for example `usage_hours`, or `flushes`.
+    pub table: &'static str,
+    /// The finer one that it was held against.
+    pub against: &'static str,
+    /// Whose requests; `None` where the totals of all keys differ.
+    pub key_id: Option<KeyId>,
+    /// First second of the span; `None` for all time.
+    pub start: Option<u64>,
+    /// What the finer table adds up to.
+    pub expected: u64,
+    /// What the coarser one says.
+    pub found: u64,
 }
 
 /// What a flush did.
@@ -299,6 +538,45 @@ pub fn month_start(unix_second: u64) -> u64 {
         .map_or(0, |start| {
             u64::try_from(start.timestamp().as_second()).unwrap_or(0)
         })
+}
+
+impl Default for Protocols {
+    fn default() -> Self {
+        Self {
+            udp: true,
+            http: true,
+        }
+    }
+}
+
+impl Overrides {
+    /// The limits of a key of a tier.
+    #[must_use]
+    pub fn on(&self, tier: Limits) -> Limits {
+        let (requests_per_second, burst) = match self.rate {
+            None => (tier.requests_per_second, tier.burst),
+            Some(None) => (None, None),
+            Some(Some(rate)) => (Some(rate.per_second), Some(rate.burst)),
+        };
+        Limits {
+            requests_per_month: self.requests_per_month.unwrap_or(tier.requests_per_month),
+            requests_per_second,
+            burst,
+            reports_per_month: self.reports_per_month.unwrap_or(tier.reports_per_month),
+        }
+    }
+}
+
+impl Grain {
+    /// Seconds of a span.
+    pub const fn seconds(self) -> u64 {
+        match self {
+            Self::Second => 1,
+            Self::Minute => 60,
+            Self::Hour => 3_600,
+            Self::Day => 86_400,
+        }
+    }
 }
 
 impl ApiKeyRecord {

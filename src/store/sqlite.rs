@@ -33,8 +33,9 @@ use trinity_protocol::KeyId;
 use super::error::{Result, StoreError};
 use super::ledger::Ledger;
 use super::rows::{
-    Account, AccountId, AccountRef, ApiKeyRecord, ChangeStamp, FlushId, FlushOutcome, KeySnapshot,
-    MigrationStatus, NewAccount, NewKey, Parameter, Revocation, SymbolUsageRow, Tier, UsageRow, UsageTotal,
+    Account, AccountId, AccountPatch, AccountRef, ApiKeyRecord, ChangeStamp, FlushId, FlushOutcome, Grain,
+    KeyPage, KeyPatch, LedgerAudit, MigrationStatus, NewAccount, NewKey, NewReport, Parameter, ReportCharge,
+    Revocation, Subscription, SymbolUsageRow, Tended, Tier, UsageRow, UsageSum, UsageTotal,
 };
 use super::symbols::{SymbolChange, SymbolDefinition, SymbolRecord, SymbolSnapshot};
 use super::validate;
@@ -180,8 +181,84 @@ impl Ledger for SqliteLedger {
             .await
     }
 
-    async fn load_keys(&self) -> Result<KeySnapshot> {
-        self.read(|tx| customers::load_keys(tx)).await
+    async fn load_keys(&self, after: Option<KeyId>, limit: usize) -> Result<KeyPage> {
+        self.read(move |tx| customers::load_keys(tx, after, limit)).await
+    }
+
+    async fn load_changed_keys(
+        &self,
+        _since: ChangeStamp,
+        after: Option<KeyId>,
+        limit: usize,
+    ) -> Result<KeyPage> {
+        self.load_keys(after, limit).await
+    }
+
+    async fn changed(&self) {
+        std::future::pending::<()>().await;
+    }
+
+    async fn create_tier(&self, _tier: &Tier) -> Result<()> {
+        Err(StoreError::NotMigrated)
+    }
+
+    async fn set_tier(&self, _tier: &Tier) -> Result<()> {
+        Err(StoreError::NotMigrated)
+    }
+
+    async fn change_account(
+        &self,
+        _which: &AccountRef,
+        _patch: &AccountPatch,
+        _at_ns: u64,
+    ) -> Result<Account> {
+        Err(StoreError::NotMigrated)
+    }
+
+    async fn subscriptions(&self, _account: AccountId) -> Result<Vec<Subscription>> {
+        Err(StoreError::NotMigrated)
+    }
+
+    async fn change_key(&self, _key_id: KeyId, _patch: &KeyPatch) -> Result<ApiKeyRecord> {
+        Err(StoreError::NotMigrated)
+    }
+
+    async fn rotate_key(&self, _old: KeyId, _new: NewKey, _old_ends_at_ns: u64) -> Result<ApiKeyRecord> {
+        Err(StoreError::NotMigrated)
+    }
+
+    async fn unset_parameter(&self, _name: &str) -> Result<bool> {
+        Err(StoreError::NotMigrated)
+    }
+
+    async fn usage_sums(
+        &self,
+        _grain: Grain,
+        _from: u64,
+        _to: u64,
+        _key_id: Option<KeyId>,
+    ) -> Result<Vec<UsageSum>> {
+        Err(StoreError::NotMigrated)
+    }
+
+    async fn tend_usage(&self, _now: u64, _keep_days: u32) -> Result<Tended> {
+        Err(StoreError::NotMigrated)
+    }
+
+    async fn audit(&self) -> Result<LedgerAudit> {
+        Err(StoreError::NotMigrated)
+    }
+
+    async fn charge_report(&self, _report: &NewReport) -> Result<ReportCharge> {
+        Err(StoreError::NotMigrated)
+    }
+
+    async fn reports_used(&self, _key_id: KeyId, _month_start: u64) -> Result<u32> {
+        Err(StoreError::NotMigrated)
+    }
+
+    fn engine(&self) -> &'static str {
+        "sqlite"
     }
 
     async fn change_stamp(&self) -> Result<ChangeStamp> {

@@ -4,11 +4,11 @@ use rusqlite::types::Value;
 use rusqlite::{Connection, OptionalExtension, Row, params};
 use trinity_protocol::{KeyId, Verifier};
 
-use super::{optional_unsigned, settings, sql_integer, unsigned};
+use super::{optional_unsigned, sql_integer, unsigned};
 use crate::store::error::{Result, StoreError};
 use crate::store::rows::{
-    Account, AccountId, AccountRef, ApiKeyRecord, KeySnapshot, Limits, LoadedKey, NewAccount, NewKey,
-    Revocation, Tier,
+    Account, AccountId, AccountRef, ApiKeyRecord, KeyPage, KeySettings, Limits, LoadedKey, NewAccount,
+    NewKey, Protocols, Revocation, Scope, Tier,
 };
 
 const ACCOUNTS: &str = "SELECT id, name, tier, created_at_ns, disabled FROM accounts";
@@ -24,7 +24,7 @@ const KEY_ENTRIES: &str = "
            k.key_id, k.account_id, k.verifier, k.expires_at_ns,
            k.revoked_at_ns IS NOT NULL OR a.disabled
     FROM api_keys k JOIN accounts a ON a.id = k.account_id JOIN tiers t ON t.name = a.tier
-    ORDER BY k.key_id";
+    WHERE k.key_id > ?1 ORDER BY k.key_id LIMIT ?2";
 
 pub(super) fn tiers(connection: &Connection) -> Result<Vec<Tier>> {
     let mut statement = connection.prepare_cached(
@@ -143,22 +143,27 @@ pub(super) fn revoke_key(connection: &Connection, key_id: KeyId, at_ns: u64) -> 
     Ok(Revocation::Revoked)
 }
 
-pub(super) fn load_keys(connection: &Connection) -> Result<KeySnapshot> {
-    let stamp = settings::change_stamp(connection)?;
+pub(super) fn load_keys(connection: &Connection, after: Option<KeyId>, limit: usize) -> Result<KeyPage> {
     let mut statement = connection.prepare_cached(KEY_ENTRIES)?;
-    let rows = statement.query_map([], |row| {
+    let after = after.map_or(0, |key_id| key_id.0 as i64);
+    let rows = statement.query_map(params![after, limit as i64], |row| {
         Ok(LoadedKey {
             limits: limits(row)?,
             key_id: KeyId(unsigned(row, 4)?),
             account_id: AccountId(row.get(5)?),
             verifier: Verifier::from_bytes(row.get(6)?),
+            protocols: Protocols::default(),
+            networks: Vec::new(),
+            scope: Scope::default(),
             expires_at_ns: optional_unsigned(row, 7)?,
             refused: row.get(8)?,
         })
     })?;
-    Ok(KeySnapshot {
-        stamp,
-        keys: rows.collect::<rusqlite::Result<_>>()?,
+    let keys = rows.collect::<rusqlite::Result<Vec<_>>>()?;
+    Ok(KeyPage {
+        next: (keys.len() == limit).then(|| keys[keys.len() - 1].key_id),
+        keys,
+        unusable: Vec::new(),
     })
 }
 
@@ -185,6 +190,8 @@ fn account_row(row: &Row<'_>) -> rusqlite::Result<Account> {
 fn key_row(row: &Row<'_>) -> rusqlite::Result<ApiKeyRecord> {
     Ok(ApiKeyRecord {
         limits: limits(row)?,
+        settings: KeySettings::default(),
+        replaces: None,
         key_id: KeyId(unsigned(row, 4)?),
         account_id: AccountId(row.get(5)?),
         verifier: Verifier::from_bytes(row.get(6)?),
