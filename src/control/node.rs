@@ -119,16 +119,10 @@ impl Node {
         let driver = driver::choose(config.driver, probe::io_uring)?;
         tracing::info!(driver = %driver.kind, why = driver.why, "driver chosen");
         let misses = source.misses();
-        let ops = Arc::new(board(
-            &config,
-            now_ns,
-            &driver,
-            &cpus,
-            &prices,
-            &source,
-            misses.as_ref(),
-            usage.facts(),
-        ));
+        let ops = Arc::new(Ops {
+            journal: usage.facts(),
+            ..board(&config, now_ns, &driver, &cpus, &prices, &source, misses.as_ref())
+        });
         let stop = Stop::default();
         let (tables, followed) = watch::channel(symbols);
         let desk = Arc::new(ExplainDesk::new());
@@ -407,7 +401,6 @@ fn board(
     prices: &[PriceCopy],
     source: &Source,
     misses: Option<&Misses>,
-    journal: Arc<JournalFacts>,
 ) -> Ops {
     Ops {
         process: ProcessFacts {
@@ -429,7 +422,7 @@ fn board(
         misses: misses.map(|(board, _)| Arc::clone(board)),
         market: source.facts(),
         ledger: LedgerFacts::new("sqlite"),
-        journal,
+        journal: Arc::default(),
         keys: KeysFacts::default(),
         stopping_since_ns: Fact::default(),
     }

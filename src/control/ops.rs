@@ -254,7 +254,6 @@ impl LedgerFacts {
         let (reads, writes) = (self.reads.read().clone(), self.writes.read().clone());
         match (&reads.error, &writes.error) {
             (Some(_), None) => reads,
-            (None, Some(_)) => writes,
             // The side that changed first tells since when it fails, the one that changed last since
             // when it answers.
             (Some(_), Some(_)) if reads.since_ns <= writes.since_ns => reads,

@@ -204,7 +204,7 @@ impl UsageFlush {
             shard: index as u32,
             sequence: page.sequence(),
         };
-        let rows = meter.rows.get_or_insert_with(|| FlushRows::of(page.rows()));
+        let rows = meter.rows.get_or_insert_with(|| FlushRows::of(&page.rows()));
         flush(&*self.ledger, &id, rows, &self.facts, flushed).await?;
         meter.rows = None;
         if let Some(done) = meter.waiting.pop_front() {
@@ -234,7 +234,7 @@ impl UsageFlush {
         match read {
             Some((id, Ok(rows))) => {
                 let damaged = rows.damaged;
-                let mut rows = FlushRows::of(rows);
+                let mut rows = FlushRows::of(&rows);
                 flush(&*self.ledger, &id, &mut rows, &self.facts, flushed).await?;
                 self.facts.recovered.add(rows.requests());
                 left.page_is_flushed(damaged);

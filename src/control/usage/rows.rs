@@ -16,7 +16,7 @@ pub(super) struct FlushRows {
 }
 
 impl FlushRows {
-    pub(super) fn of(rows: PageRows) -> Self {
+    pub(super) fn of(rows: &PageRows) -> Self {
         let usage: Vec<_> = rows.requests.iter().map(usage_row).collect();
         let Ok(other) = Symbol::new(OTHER) else {
             return Self {

@@ -401,6 +401,7 @@ impl Entry {
     }
 }
 
+#[derive(Clone, Copy)]
 enum Kind {
     Requests,
     Symbols,

@@ -42,6 +42,7 @@ impl Words {
 
     /// A mapped file, which must be shared and writable.
     pub(crate) fn mapped(map: MmapRaw) -> io::Result<Self> {
+        #[expect(clippy::cast_ptr_alignment, reason = "looked at in the next line")]
         let start = map.as_mut_ptr().cast::<AtomicU64>().cast_const();
         if map.len() == 0 || !map.len().is_multiple_of(WORD_BYTES) || !start.is_aligned() {
             return Err(io::Error::new(
