@@ -206,7 +206,11 @@ impl UsagePage {
     /// Counts entries of many keys and symbols. Their rows lie all over the page and are
     /// seldom in the cache, so they are looked up side by side: each pass makes accesses that
     /// do not wait for one another. `name` is asked when a row begins.
-    pub(super) fn count_all(&mut self, entries: &[Entry], name: impl Fn(SymbolIndex) -> Option<Symbol>) {
+    pub(super) fn count_all(
+        &mut self,
+        entries: &[Entry],
+        name: impl Fn(Option<SymbolIndex>) -> Option<Symbol>,
+    ) {
         let mut guesses = [None; METER_SYMBOLS_WAITING];
         for (guess, entry) in guesses.iter_mut().zip(entries) {
             *guess = self.symbol_places.guess(entry.hash());
@@ -229,55 +233,55 @@ impl UsagePage {
         }
     }
 
-    /// Counts one entry. With few rows left it is folded into a coarser one, with none into the
-    /// key's row for "other" symbols, and if that is not there either, into a bare number.
-    fn count(&mut self, entry: &Entry, name: impl Fn(SymbolIndex) -> Option<Symbol>) {
-        let taken = self.symbols * 4 / self.geometry.symbol_rows;
-        let folds = match taken {
-            0 | 1 => &[][..],
-            2 => &FOLDS[..1],
-            _ => &FOLDS[1..],
-        };
-        let counts = |page: &mut Self, what| page.symbol(Entry { what, ..*entry }, &name);
-        // A row that is there is the right one whatever is left.
-        let exact = match self.find_symbol(entry) {
+    /// Counts one entry.
+    #[inline]
+    fn count(&mut self, entry: &Entry, name: impl Fn(Option<SymbolIndex>) -> Option<Symbol>) {
+        let counted = match self.find_symbol(entry) {
             Found::Row(row) => add(&self.symbol_rows()[row as usize], 1),
-            Found::Gap(_) if folds.is_empty() => counts(self, entry.what),
-            Found::Gap(_) => false,
+            Found::Gap(gap) if self.symbols * 2 < self.geometry.symbol_rows => {
+                let row = self.begin_symbol(gap, entry, name(entry.symbol()));
+                add(&self.symbol_rows()[row as usize], 1)
+            }
+            Found::Gap(_) => self.fold_symbol(entry, name),
         };
-        if exact
-            || folds
-                .iter()
-                .any(|span| counts(self, layout::coarser(entry.what, *span)))
-            || counts(self, entry.what | layout::NO_SYMBOL)
-        {
-            return;
+        if !counted {
+            let lost = self.header(layout::PAGE_LOST);
+            lost.store(lost.load(Ordering::Relaxed) + 1, Ordering::Relaxed);
         }
-        let lost = self.header(layout::PAGE_LOST);
-        lost.store(lost.load(Ordering::Relaxed) + 1, Ordering::Relaxed);
     }
 
-    fn symbol(&mut self, entry: Entry, name: impl Fn(SymbolIndex) -> Option<Symbol>) -> bool {
-        let row = match self.find_symbol(&entry) {
-            Found::Row(row) => row,
-            Found::Gap(_) if self.symbols == self.geometry.symbol_rows => return false,
-            Found::Gap(gap) => {
-                let row = self.symbols as u32;
-                let words = layout::name_words(layout::symbol_of(entry.what).and_then(name));
-                let place = &self.symbol_rows()[row as usize];
-                put(place, layout::SYMBOL_NAME, words[0]);
-                put(place, layout::SYMBOL_NAME + 1, words[1]);
-                begin(place, self.seal, entry.key_id, entry.what, words);
-                self.symbols += 1;
-                self.header(layout::PAGE_SYMBOLS)
-                    .store(self.symbols as u64, Ordering::Release);
-                let rows = rows(&self.words, self.start, &self.geometry, Kind::Symbols);
-                let hash_of = |row: u32| Entry::of(&rows[row as usize]).hash();
-                self.symbol_places.put(gap, entry.hash(), row, hash_of);
-                row
-            }
-        };
-        add(&self.symbol_rows()[row as usize], 1)
+    /// Counts an entry in a row of a coarser time, or with no row left in the key's row for "other"
+    /// symbols; tells whether it found any.
+    #[cold]
+    fn fold_symbol(&mut self, entry: &Entry, name: impl Fn(Option<SymbolIndex>) -> Option<Symbol>) -> bool {
+        let nearly_full = self.symbols * 4 >= self.geometry.symbol_rows * 3;
+        let folds = if nearly_full { &FOLDS[1..] } else { &FOLDS[..] };
+        let coarser = folds.iter().map(|span| layout::coarser(entry.what, *span));
+        for what in coarser.chain([entry.what | layout::NO_SYMBOL]) {
+            let entry = Entry { what, ..*entry };
+            let row = match self.find_symbol(&entry) {
+                Found::Row(row) => row,
+                Found::Gap(_) if self.symbols == self.geometry.symbol_rows => continue,
+                Found::Gap(gap) => self.begin_symbol(gap, &entry, name(entry.symbol())),
+            };
+            return add(&self.symbol_rows()[row as usize], 1);
+        }
+        false
+    }
+
+    fn begin_symbol(&mut self, gap: usize, entry: &Entry, name: Option<Symbol>) -> u32 {
+        let row = self.symbols as u32;
+        let words = layout::name_words(name);
+        let rows = rows(&self.words, self.start, &self.geometry, Kind::Symbols);
+        let place = &rows[row as usize];
+        put(place, layout::SYMBOL_NAME, words[0]);
+        put(place, layout::SYMBOL_NAME + 1, words[1]);
+        begin(place, self.seal, entry.key_id, entry.what, words);
+        self.symbols += 1;
+        self.words[self.start + layout::PAGE_SYMBOLS].store(self.symbols as u64, Ordering::Release);
+        let hash_of = |row: u32| Entry::of(&rows[row as usize]).hash();
+        self.symbol_places.put(gap, entry.hash(), row, hash_of);
+        row
     }
 
     #[inline]
@@ -388,6 +392,10 @@ impl Entry {
             key_id: KeyId(get(row, ROW_KEY)),
             what: get(row, ROW_WHAT),
         }
+    }
+
+    fn symbol(&self) -> Option<SymbolIndex> {
+        layout::symbol_of(self.what)
     }
 
     #[inline]
