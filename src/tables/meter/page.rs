@@ -18,6 +18,9 @@ type Row = [AtomicU64; ROW_WORDS];
 /// Seconds of the spans that rows are folded into when a page is half full, and when it is nearly.
 const FOLDS: [u32; 2] = [60, 3_600];
 
+/// Rows of each kind whose memory a free page keeps.
+const ROWS_KEPT: usize = 4_096;
+
 /// One page of usage.
 #[derive(Debug)]
 pub struct UsagePage {
@@ -164,6 +167,13 @@ impl UsagePage {
     pub(super) fn free(&mut self) {
         self.header(layout::PAGE_STATE)
             .store(layout::STATE_FREE, Ordering::Release);
+        for (kind, rows) in [(Kind::Requests, self.requests), (Kind::Symbols, self.symbols)] {
+            // Many rows seldom come back at once; their memory would stay with this page until then.
+            if rows > ROWS_KEPT {
+                let first = first_row(self.start, &self.geometry, kind) + ROWS_KEPT * ROW_WORDS;
+                self.words.let_go(first..first + (rows - ROWS_KEPT) * ROW_WORDS);
+            }
+        }
         self.request_places.clear(self.requests);
         self.symbol_places.clear(self.symbols);
         (self.requests, self.symbols) = (0, 0);
@@ -417,12 +427,22 @@ enum Kind {
 
 #[inline]
 fn rows<'a>(words: &'a Words, start: usize, geometry: &Geometry, kind: Kind) -> &'a [Row] {
-    let first = start + layout::HEADER_WORDS;
-    let (first, count) = match kind {
-        Kind::Requests => (first, geometry.request_rows),
-        Kind::Symbols => (first + geometry.request_rows * ROW_WORDS, geometry.symbol_rows),
+    let first = first_row(start, geometry, kind);
+    let count = match kind {
+        Kind::Requests => geometry.request_rows,
+        Kind::Symbols => geometry.symbol_rows,
     };
     words[first..first + count * ROW_WORDS].as_chunks().0
+}
+
+/// Where rows of a kind begin, in words.
+#[inline]
+const fn first_row(start: usize, geometry: &Geometry, kind: Kind) -> usize {
+    let first = start + layout::HEADER_WORDS;
+    match kind {
+        Kind::Requests => first,
+        Kind::Symbols => first + geometry.request_rows * ROW_WORDS,
+    }
 }
 
 /// Writes what a row stands for. Its seal of an earlier use means nothing under this page's
