@@ -117,18 +117,14 @@ impl LimitsView {
 impl OverridesView {
     pub(super) fn of(own: &Overrides) -> Self {
         Self {
-            requests_per_month: own
-                .requests_per_month
-                .map_or(OwnView::Word("tier"), |limit| OwnView::of(limit)),
+            requests_per_month: own.requests_per_month.map_or(OwnView::Word("tier"), OwnView::of),
             rate: own.rate.map_or(OwnView::Word("tier"), |rate| {
                 OwnView::of(rate.map(|rate| RateView {
                     per_second: rate.per_second,
                     burst: rate.burst,
                 }))
             }),
-            reports_per_month: own
-                .reports_per_month
-                .map_or(OwnView::Word("tier"), |limit| OwnView::of(limit)),
+            reports_per_month: own.reports_per_month.map_or(OwnView::Word("tier"), OwnView::of),
         }
     }
 }

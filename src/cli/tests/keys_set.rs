@@ -275,10 +275,7 @@ fn what_cannot_be_of_a_key_is_a_failure_and_what_was_mistyped_is_wrong_usage() {
         (format!("keys set {id} --networks 10.0.0.0/33"), "or `any`"),
         (format!("keys set {id} --networks 10.0.0.0/8,any"), "or `any`"),
         (format!("keys set {id} --rate 10"), "10:20"),
-        (
-            format!("keys set {id} --requests-per-month -5"),
-            "--requests-per-month",
-        ),
+        (format!("keys set {id} --requests-per-month=-5"), "a whole number"),
         (format!("keys set {id} --scope admin"), "customer, operator"),
         (
             format!("keys set {id} --expires 1d --no-expiry"),
@@ -286,7 +283,7 @@ fn what_cannot_be_of_a_key_is_a_failure_and_what_was_mistyped_is_wrong_usage() {
         ),
         (format!("keys set {id} --expires soon"), "30d or 12h"),
         (format!("keys rotate {id} --overlap soon"), "24h"),
-        (format!("keys rotate {id} --overlap -1h"), "--overlap"),
+        (format!("keys rotate {id} --overlap=-1h"), "24h"),
         ("keys rotate".to_owned(), "<KEY_ID>"),
     ] {
         let error = run(dir.path(), &typed(&line)).expect_err(hint);
