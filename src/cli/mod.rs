@@ -7,6 +7,7 @@ pub mod decode;
 pub mod explain;
 pub mod keys;
 mod ledger;
+mod limits;
 pub mod logging;
 pub mod output;
 pub mod query;
@@ -15,6 +16,8 @@ pub mod serve;
 pub mod symbols;
 #[cfg(test)]
 mod tests;
+pub mod tiers;
+mod time;
 pub mod tune;
 pub mod watch;
 
@@ -40,9 +43,10 @@ enum Command {
     Query(query::QueryArgs),
     Watch(watch::WatchArgs),
     Explain(explain::ExplainArgs),
-    Keys(keys::KeysArgs),
+    Keys(Box<keys::KeysArgs>),
     Accounts(accounts::AccountsArgs),
     Audit(audit::AuditArgs),
+    Tiers(tiers::TiersArgs),
     Convert(convert::ConvertArgs),
     Symbols(symbols::SymbolsArgs),
     Decode(decode::DecodeArgs),
@@ -69,6 +73,7 @@ pub fn run(cli: Cli) -> ExitCode {
         Command::Keys(args) => keys::run(&args, &mut out).map(|()| 0),
         Command::Accounts(args) => accounts::run(&args, &mut out).map(|()| 0),
         Command::Audit(args) => Ok(audit::run(&args, &mut out)),
+        Command::Tiers(args) => tiers::run(&args, &mut out).map(|()| 0),
         Command::Convert(args) => convert::run(&args, &mut out).map(|()| 0),
         Command::Symbols(args) => symbols::run(&args, &mut out).map(|()| 0),
         Command::Decode(args) => decode::run(&args, &mut out),

@@ -826,3 +826,52 @@ async fn a_change_by_hand_is_stamped_once_with_recursive_triggers_as_well() {
         }
     }
 }
+
+#[tokio::test]
+async fn many_changed_keys_are_loaded_as_few_are() {
+    let (dir, ledger) = fresh().await;
+    account(&ledger, "few").await;
+    account(&ledger, "many").await;
+    by_hand(&dir)
+        .execute_batch(
+            "WITH RECURSIVE n(i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n WHERE i < 20010)
+             INSERT INTO api_keys (key_id, account_id, name, verifier, created_at_ns)
+             SELECT i, iif(i % 2000 = 0, 1, 2), 'x', randomblob(32), 1 FROM n",
+        )
+        .expect("inserts");
+    for (name, expected) in [("few", 10), ("many", 20_000)] {
+        let since = ledger.change_stamp().await.expect("stamp");
+        let disabled = AccountPatch {
+            disabled: Some(true),
+            ..AccountPatch::default()
+        };
+        let which = AccountRef::Name(name.to_owned());
+        ledger
+            .change_account(&which, &disabled, 1)
+            .await
+            .expect("changes");
+        if name == "many" {
+            // One more than is gathered at once: the first page looks through all, the last ones gather.
+            let sql = "UPDATE api_keys SET name = 'y' WHERE key_id = 2000";
+            by_hand(&dir).execute_batch(sql).expect("updates");
+        }
+        let (mut ids, mut after) = (Vec::new(), None);
+        loop {
+            let page = ledger
+                .load_changed_keys(since, after, 7_000)
+                .await
+                .expect("loads");
+            ids.extend(page.keys.iter().map(|key| key.key_id.0));
+            after = page.next;
+            if after.is_none() {
+                break;
+            }
+        }
+        let mut others: Vec<_> = (1..=20_010)
+            .filter(|id| (id % 2_000 == 0) == (name == "few") || name == "many" && *id == 2_000)
+            .collect();
+        others.sort_unstable();
+        assert_eq!(ids, others, "{name}");
+        assert!(ids.len() >= expected);
+    }
+}
