@@ -253,6 +253,16 @@ impl KeyState {
         self.month_used.store(used, Ordering::Relaxed);
     }
 
+    /// Counts more requests against the month.
+    pub fn add_month_used(&self, requests: u64) {
+        self.month_used.fetch_add(requests, Ordering::Relaxed);
+    }
+
+    /// Makes sure that at least so many are counted against the month.
+    pub fn raise_month_used(&self, used: u64) {
+        self.month_used.fetch_max(used, Ordering::Relaxed);
+    }
+
     /// Requests counted against the month so far.
     pub fn month_used(&self) -> u64 {
         self.month_used.load(Ordering::Relaxed)
