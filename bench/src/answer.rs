@@ -11,7 +11,7 @@ use std::time::Duration;
 
 use serde::Serialize;
 use trinity_beast::clock;
-use trinity_beast::lpo::udp::{Answerer, Batch, Budgets, Outcomes, Pressure, Scratch};
+use trinity_beast::lpo::udp::{Answerer, Batch, Budgets, NOBODY, Outcomes, Pressure, Scratch};
 use trinity_beast::tables::counters::ShardCounters;
 use trinity_beast::tables::meter::Meter;
 use trinity_beast::tables::prices::{PriceWriter, SymbolIndex};
@@ -125,12 +125,13 @@ pub(crate) fn run(args: &Args) -> anyhow::Result<bool> {
             pressure: Pressure::None,
             scratch: &mut scratch,
             now_ns: clock_ns,
+            clock_window_ns: trinity_protocol::CLOCK_WINDOW_NS,
             month_left_ms: 1_000,
             misses: None,
         };
         let mut work = Batch::new(&mut replies, &starts);
         for request in &requests {
-            work.push(&request[..len]);
+            work.push(&request[..len], NOBODY);
         }
         answer_measured(&mut answerer, &mut work, &mut outcomes);
         latencies.push(began.elapsed());

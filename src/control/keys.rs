@@ -187,7 +187,10 @@ impl KeySync {
         }
         if news.len() > LOGGED {
             let more = news.len() - LOGGED;
-            tracing::error!(more, "rows of more keys in the ledger mean nothing: they are refused");
+            tracing::error!(
+                more,
+                "rows of more keys in the ledger mean nothing: they are refused"
+            );
         }
         if all {
             self.unusable = found;

@@ -16,5 +16,7 @@ pub mod ops;
 pub mod shards;
 pub mod supervise;
 pub mod symbols;
+#[cfg(test)]
+mod testing;
 pub mod usage;
 pub mod web;
