@@ -8,6 +8,7 @@ pub mod keys;
 mod ledger;
 pub mod logging;
 pub mod output;
+pub mod params;
 pub mod query;
 pub mod record;
 pub mod serve;
@@ -41,6 +42,7 @@ enum Command {
     Explain(explain::ExplainArgs),
     Keys(keys::KeysArgs),
     Accounts(accounts::AccountsArgs),
+    Params(params::ParamsArgs),
     Convert(convert::ConvertArgs),
     Symbols(symbols::SymbolsArgs),
     Decode(decode::DecodeArgs),
@@ -66,6 +68,7 @@ pub fn run(cli: Cli) -> ExitCode {
         Command::Explain(args) => explain::run(&args, &mut out),
         Command::Keys(args) => keys::run(&args, &mut out).map(|()| 0),
         Command::Accounts(args) => accounts::run(&args, &mut out).map(|()| 0),
+        Command::Params(args) => params::run(&args, &mut out).map(|()| 0),
         Command::Convert(args) => convert::run(&args, &mut out).map(|()| 0),
         Command::Symbols(args) => symbols::run(&args, &mut out).map(|()| 0),
         Command::Decode(args) => decode::run(&args, &mut out),

@@ -7,13 +7,17 @@ pub mod calendar;
 pub mod data_dir;
 pub mod demo;
 pub mod explain;
+pub mod follow;
 pub mod health;
+pub mod housekeeping;
 pub mod keys;
 pub mod live;
 pub mod market;
 pub mod node;
 pub mod ops;
+pub mod parameters;
 pub mod shards;
+pub mod snapshot;
 pub mod supervise;
 pub mod symbols;
 #[cfg(test)]

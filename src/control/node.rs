@@ -5,7 +5,7 @@ use std::fmt::Write as _;
 use std::sync::atomic::Ordering;
 use std::sync::{Arc, mpsc};
 use std::thread::JoinHandle;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use anyhow::{Context, anyhow, bail};
 use parking_lot::Mutex;
@@ -14,22 +14,23 @@ use tokio::time::MissedTickBehavior;
 
 use super::data_dir::DataDir;
 use super::explain::ExplainDesk;
+use super::follow::{Begun, Follow};
 use super::health::Health;
-use super::keys::KeySync;
 use super::live::{self, LiveParts, LiveSettings};
 use super::market::{self, Publisher};
-use super::ops::{Fact, KeysFacts, LedgerFacts, MarketFacts, MarketKind, Ops, ProcessFacts, ShardFacts};
+use super::ops::{
+    Fact, KeysFacts, LedgerFacts, MarketFacts, MarketKind, Ops, ParameterFacts, ProcessFacts, ShardFacts,
+};
+use super::parameters::Followers;
 use super::shards::{self, ShardSettings, Shards};
 use super::supervise::{self, Stop};
-use super::symbols::SymbolSync;
 use super::usage::UsageFlush;
 use super::web::Web;
-use super::{calendar, demo};
+use super::{calendar, housekeeping};
 use crate::clock;
 use crate::config::{Config, MarketChoice};
 use crate::market::recording::Recording;
 use crate::market::replay::Player;
-use crate::market::symbol::SymbolTable;
 use crate::shard::ShardShared;
 use crate::shard::driver::{self, Chosen, probe};
 use crate::shard::socket::Steering;
@@ -38,10 +39,8 @@ use crate::tables::meter::Meter;
 use crate::tables::misses::MissBoard;
 use crate::tables::prices::{PriceCopy, PriceWriter};
 
-/// How often keys are looked for and usage is flushed.
+/// How often usage is flushed.
 const TICK: Duration = Duration::from_millis(200);
-/// How often all keys are read again even if nothing seems to have changed.
-const RECONCILE: Duration = Duration::from_mins(1);
 /// How long the start waits for the market's first prices.
 const FIRST_TICK: Duration = Duration::from_secs(1);
 /// How long the end may wait for the ledger to take the last usage.
@@ -51,20 +50,16 @@ const LAST_FLUSH: Duration = Duration::from_secs(10);
 #[derive(Debug)]
 pub struct Node {
     data: DataDir,
-    keys: KeySync,
+    follow: Follow,
+    housekeeping: tokio::task::JoinHandle<()>,
     usage: UsageFlush,
     shards: Shards,
     web: Web,
     ops: Arc<Ops>,
     driver: Chosen,
     market: JoinHandle<()>,
-    /// The symbols of a live market, and where they go when they change.
-    symbols: Option<SymbolSync>,
-    tables: watch::Sender<Arc<SymbolTable>>,
     stop: Stop,
-    ledger_reads: Health,
     ledger_writes: Health,
-    reconciled: Instant,
 }
 
 /// What readers miss, and what wakes when there is something.
@@ -86,22 +81,13 @@ impl Node {
                 .await
                 .with_context(|| format!("cannot open the ledger in {}", data.path().display()))?,
         );
-        if !config.production {
-            demo::ensure(&*ledger, &data, now_ns).await?;
-        }
-        let mut keys = KeySync::new(Arc::clone(&ledger));
-        keys.reload(now_ns).await.context("cannot read the keys")?;
-
         let source = Source::open(&config)?;
-        let mut symbol_sync = None;
-        let symbols = match &source {
-            Source::Recording(recording) => Arc::new(recording.symbol_table()?),
-            Source::Live(_) => {
-                let sync = SymbolSync::start(Arc::clone(&ledger), now_ns)
-                    .await
-                    .context("cannot read the symbols")?;
-                symbol_sync.insert(sync).table()
-            }
+        let is_live = matches!(source, Source::Live(_));
+        let begun = Begun::new(Arc::clone(&ledger), &data, !config.production, is_live, now_ns).await?;
+        let keys = begun.keys.table();
+        let symbols = match (&source, &begun.symbols) {
+            (Source::Recording(recording), _) => Arc::new(recording.symbol_table()?),
+            (Source::Live(_), symbols) => symbols.as_ref().context("a live market has symbols")?.table(),
         };
         let names = Arc::new(market::names(&symbols)?);
         let cpus = shards::plan(config.shards)?;
@@ -119,6 +105,7 @@ impl Node {
             &prices,
             &source,
             misses.as_ref(),
+            ledger.engine(),
         ));
         let stop = Stop::default();
         let (tables, followed) = watch::channel(symbols);
@@ -143,6 +130,12 @@ impl Node {
         shared
             .month_end_ns
             .store(calendar::month_end_ns(now_ns), Ordering::Relaxed);
+        let followers = Followers {
+            shared: Arc::clone(&shared),
+            misses: ops.misses.clone(),
+            ops: Arc::clone(&ops),
+        };
+        let follow = begun.follow(followers, tables);
         let settings = ShardSettings {
             address: config.udp,
             driver: driver.kind,
@@ -152,12 +145,12 @@ impl Node {
             &settings,
             &ops.shards,
             &prices,
-            &keys.table(),
+            &keys,
             ops.misses.as_ref(),
             &shared,
         )?;
         describe(&shards, &ops);
-        let web = Web::start(&config, &ops, &prices, &keys.table(), &shared, &desk)?;
+        let web = Web::start(&config, &ops, &prices, &keys, &shared, &desk)?;
         let meters = shards
             .handles
             .iter()
@@ -166,26 +159,22 @@ impl Node {
             .cloned()
             .collect();
         let boot = getrandom::u64().map_err(|error| anyhow!("no randomness: {error}"))?;
+        let housekeeping = tokio::spawn(housekeeping::keep(Arc::clone(&ledger), Arc::clone(&shared)));
         let usage = UsageFlush::new(ledger, Arc::clone(&prices[0]), config.node.clone(), boot, meters);
         tracing::info!(udp = %shards.address, http = %web.http, ops = %web.ops, "listening");
-        let node = Self {
+        Ok(Self {
             data,
-            keys,
+            follow,
+            housekeeping,
             usage,
             shards,
             web,
             ops,
             driver,
             market,
-            symbols: symbol_sync,
-            tables,
             stop,
-            ledger_reads: Health::new("ledger (reading keys)"),
             ledger_writes: Health::new("ledger (writing usage)"),
-            reconciled: clock::monotonic(),
-        };
-        node.note_keys(now_ns);
-        Ok(node)
+        })
     }
 
     /// What a person who started it wants to know next.
@@ -231,7 +220,10 @@ impl Node {
             fallen = match (self.shards.fallen(), self.web.fallen()) {
                 (Some(index), _) => Some(format!("shard {index}")),
                 (None, Some(index)) => Some(format!("HTTP worker {index}")),
-                (None, None) => None,
+                (None, None) => self
+                    .follow
+                    .has_fallen()
+                    .then(|| "following the ledger".to_owned()),
             };
             if fallen.is_some() {
                 break;
@@ -247,31 +239,13 @@ impl Node {
         Ok(())
     }
 
-    /// The control plane's round: keys in, usage out.
+    /// The control plane's round: usage out, and what became of the ledger on the board.
     async fn tend(&mut self) {
         let now_ns = clock::unix_nanos();
         self.shards
             .shared
             .month_end_ns
             .store(calendar::month_end_ns(now_ns), Ordering::Relaxed);
-        let reconciles = self.reconciled.elapsed() >= RECONCILE;
-        let result = if reconciles {
-            self.keys.reload(now_ns).await
-        } else {
-            self.keys.poll(now_ns).await.map(|_| ())
-        };
-        let mut error = result.as_ref().err().map(ToString::to_string);
-        if self
-            .ledger_reads
-            .note(result, "the last known keys and limits go on serving")
-            .is_some()
-        {
-            self.note_keys(now_ns);
-            if reconciles {
-                self.reconciled = clock::monotonic();
-            }
-        }
-        error = error.or(self.follow_symbols(now_ns).await);
         let (flushed, result) = self.usage.round().await;
         self.ops.ledger.flushes.add(flushed.pages);
         self.ops.ledger.rows.add(flushed.rows);
@@ -279,8 +253,8 @@ impl Node {
             .ledger
             .oldest_unflushed_second
             .set(self.usage.oldest_unflushed().unwrap_or(0));
-        error = error.or(result.as_ref().err().map(ToString::to_string));
-        match error {
+        let error = self.follow.error();
+        match error.or(result.as_ref().err().map(ToString::to_string)) {
             None => self.ops.ledger.succeeded(now_ns),
             Some(error) => self.ops.ledger.failed(now_ns, error),
         }
@@ -288,36 +262,6 @@ impl Node {
             result,
             "usage waits in memory and is written when the ledger is back",
         );
-    }
-
-    /// Takes over what changed of a live market's symbols; gives the ledger's error, if any.
-    async fn follow_symbols(&mut self, now_ns: u64) -> Option<String> {
-        let sync = self.symbols.as_mut()?;
-        let result = sync.poll(now_ns).await;
-        let problem = sync.problem().map(str::to_owned);
-        let told = &self.ops.market.symbols_problem;
-        if *told.read() != problem {
-            if let Some(problem) = &problem {
-                tracing::error!(problem, "the ledger's symbols cannot be used");
-            } else {
-                tracing::info!("the ledger's symbols can be used again");
-            }
-            *told.write() = problem;
-        }
-        match result {
-            Ok(Some(table)) => {
-                // The market may be between two lives; it takes the newest when it begins.
-                self.tables.send_replace(table);
-                None
-            }
-            Ok(None) => None,
-            Err(error) => Some(error.to_string()),
-        }
-    }
-
-    fn note_keys(&self, now_ns: u64) {
-        self.ops.keys.count.set(self.keys.table().load().len() as u64);
-        self.ops.keys.last_sync_ns.set(now_ns);
     }
 
     /// Stops serving, then writes what was counted; tells how many requests could not be.
@@ -331,6 +275,8 @@ impl Node {
         if self.market.join().is_err() {
             tracing::error!("the market task panicked");
         }
+        self.housekeeping.abort();
+        self.follow.stop().await;
         let ledger = &mut self.ledger_writes;
         let flush = self.usage.drain(&mut meters, |result| {
             ledger.note(result, "the last usage is not written yet");
@@ -352,6 +298,7 @@ fn board(
     prices: &[PriceCopy],
     source: &Source,
     misses: Option<&Misses>,
+    ledger: &'static str,
 ) -> Ops {
     Ops {
         process: ProcessFacts {
@@ -372,8 +319,9 @@ fn board(
         prices: Arc::clone(&prices[0]),
         misses: misses.map(|(board, _)| Arc::clone(board)),
         market: source.facts(),
-        ledger: LedgerFacts::new("sqlite"),
+        ledger: LedgerFacts::new(ledger),
         keys: KeysFacts::default(),
+        parameters: ParameterFacts::default(),
         stopping_since_ns: Fact::default(),
     }
 }

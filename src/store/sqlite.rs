@@ -227,8 +227,9 @@ impl Ledger for SqliteLedger {
         Err(StoreError::NotMigrated)
     }
 
-    async fn unset_parameter(&self, _name: &str) -> Result<bool> {
-        Err(StoreError::NotMigrated)
+    async fn unset_parameter(&self, name: &str) -> Result<bool> {
+        let name = name.to_owned();
+        self.write(move |tx| settings::unset(tx, &name)).await
     }
 
     async fn usage_sums(

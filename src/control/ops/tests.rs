@@ -48,6 +48,7 @@ fn board() -> (Ops, PriceWriter) {
         market: MarketFacts::new(MarketKind::Replay, "replay:test"),
         ledger: LedgerFacts::new("sqlite"),
         keys: KeysFacts::default(),
+        parameters: ParameterFacts::default(),
         stopping_since_ns: Fact::default(),
     };
     for shard in &ops.shards {
