@@ -10,6 +10,7 @@ mod feed;
 mod flood;
 mod grow;
 mod http;
+mod keys;
 mod load;
 mod mac;
 mod machine;
@@ -67,6 +68,8 @@ enum Command {
     Answer(answer::Args),
     /// Instructions of the answer path, counted under callgrind and held against the record.
     Budget(budget::Args),
+    /// A ledger with very many keys: start, memory, a change of one of them.
+    Keys(keys::Args),
     Parse(parse::ParseArgs),
     Feed(feed::FeedArgs),
     /// What the oracle says of a symbol in a recording, moment by moment.
@@ -91,6 +94,7 @@ fn main() -> ExitCode {
         Command::Peers(args) => peers::run(&args),
         Command::Answer(args) => answer::run(&args),
         Command::Budget(args) => budget::run(&args),
+        Command::Keys(args) => keys::run(&args),
         Command::Parse(args) => parse::run(&args).map(|()| true),
         Command::Feed(args) => feed::run(&args),
         Command::Minutes(args) => story::minutes::run(&args).map(|()| true),

@@ -139,13 +139,11 @@ impl Begun {
             .poll(&*ledger, keys.stamp())
             .await
             .context("cannot read the parameters")?;
-        let symbols = match is_live {
-            false => None,
-            true => Some(
-                SymbolSync::start(Arc::clone(&ledger), now_ns)
-                    .await
-                    .context("cannot read the symbols")?,
-            ),
+        let symbols = if is_live {
+            let symbols = SymbolSync::start(Arc::clone(&ledger), now_ns).await;
+            Some(symbols.context("cannot read the symbols")?)
+        } else {
+            None
         };
         Ok(Self {
             ledger,
@@ -376,9 +374,10 @@ fn tell_symbols(followers: &Followers, problem: Option<&str>) {
     if told.read().as_deref() == problem {
         return;
     }
-    match problem {
-        Some(problem) => tracing::error!(problem, "the ledger's symbols cannot be used"),
-        None => tracing::info!("the ledger's symbols can be used again"),
+    if let Some(problem) = problem {
+        tracing::error!(problem, "the ledger's symbols cannot be used");
+    } else {
+        tracing::info!("the ledger's symbols can be used again");
     }
     *told.write() = problem.map(str::to_owned);
 }

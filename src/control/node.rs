@@ -99,7 +99,6 @@ impl Node {
         let misses = source.misses();
         let ops = Arc::new(board(
             &config,
-            now_ns,
             &driver,
             &cpus,
             &prices,
@@ -292,7 +291,6 @@ impl Node {
 /// The board that operators' pages are rendered from.
 fn board(
     config: &Config,
-    now_ns: u64,
     driver: &Chosen,
     cpus: &[Option<usize>],
     prices: &[PriceCopy],
@@ -302,7 +300,7 @@ fn board(
 ) -> Ops {
     Ops {
         process: ProcessFacts {
-            started_ns: now_ns,
+            started_ns: clock::unix_nanos(),
             version: env!("CARGO_PKG_VERSION"),
             node: config.node.clone(),
             driver: driver.kind.to_string(),

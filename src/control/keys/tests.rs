@@ -86,11 +86,12 @@ impl Site {
         let names = triggers
             .query_map([], |row| row.get::<_, String>(0))
             .expect("read");
-        let drops: String = names
-            .map(|name| format!("DROP TRIGGER {};", name.expect("text")))
-            .collect();
+        let names: Vec<_> = names.map(|name| name.expect("text")).collect();
+        for name in names {
+            self.sql(&format!("DROP TRIGGER {name}"));
+        }
         self.sql(&format!(
-            "PRAGMA foreign_keys = OFF; {drops} DELETE FROM api_keys WHERE key_id = {}",
+            "PRAGMA foreign_keys = OFF; DELETE FROM api_keys WHERE key_id = {}",
             key.key_id().0
         ));
     }

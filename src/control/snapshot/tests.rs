@@ -23,12 +23,16 @@ fn snapshot(keys: u64) -> Snapshot {
         };
         let networks = ["10.0.0.0/8", "2001:db8::/32"].map(|text| text.parse().expect("a network"));
         KeyEntry {
-            allowed: Allowed::new(id % 5 != 0, true, if id % 7 == 0 { &networks } else { &[] }),
+            allowed: Allowed::new(
+                !id.is_multiple_of(5),
+                true,
+                if id.is_multiple_of(7) { &networks } else { &[] },
+            ),
             ..KeyEntry::new(
                 KeyId(id),
                 &Verifier::from_bytes([id as u8; 32]),
                 limits,
-                if id % 4 == 0 { 0 } else { u64::MAX - id },
+                if id.is_multiple_of(4) { 0 } else { u64::MAX - id },
                 Arc::new(state),
             )
         }
@@ -37,8 +41,8 @@ fn snapshot(keys: u64) -> Snapshot {
     let symbols = rows.iter().enumerate().map(|(i, row)| SymbolRecord {
         id: i as i64 + 1,
         definition: definition_of(row),
-        retired_at_ns: (i % 9 == 0).then_some(77),
-        origin: if i % 2 == 0 {
+        retired_at_ns: (i.is_multiple_of(9)).then_some(77),
+        origin: if i.is_multiple_of(2) {
             SymbolOrigin::Builtin
         } else {
             SymbolOrigin::Operator
