@@ -10,6 +10,7 @@ mod feed;
 mod flood;
 mod grow;
 mod http;
+mod keys;
 mod load;
 mod mac;
 mod machine;
@@ -70,6 +71,8 @@ enum Command {
     Meter(meter::Args),
     /// Instructions of the answer path, counted under callgrind and held against the record.
     Budget(budget::Args),
+    /// A ledger with very many keys: start, memory, a change of one of them.
+    Keys(keys::Args),
     Parse(parse::ParseArgs),
     Feed(feed::FeedArgs),
     /// What the oracle says of a symbol in a recording, moment by moment.
@@ -95,6 +98,7 @@ fn main() -> ExitCode {
         Command::Answer(args) => answer::run(&args),
         Command::Meter(args) => meter::run(&args),
         Command::Budget(args) => budget::run(&args),
+        Command::Keys(args) => keys::run(&args),
         Command::Parse(args) => parse::run(&args).map(|()| true),
         Command::Feed(args) => feed::run(&args),
         Command::Minutes(args) => story::minutes::run(&args).map(|()| true),

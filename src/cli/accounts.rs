@@ -103,7 +103,7 @@ pub fn run(args: &AccountsArgs, out: &mut dyn Write) -> anyhow::Result<()> {
             return Ok(out.flush()?);
         }
         let ledger = args.ledger.open_existing().await?;
-        let ledger: &dyn Ledger = &ledger;
+        let ledger: &dyn Ledger = &*ledger;
         let disable = |disabled| AccountPatch {
             disabled: Some(disabled),
             ..AccountPatch::default()

@@ -10,6 +10,7 @@ mod ledger;
 mod limits;
 pub mod logging;
 pub mod output;
+pub mod params;
 pub mod query;
 pub mod record;
 pub mod serve;
@@ -47,6 +48,7 @@ enum Command {
     Accounts(accounts::AccountsArgs),
     Audit(audit::AuditArgs),
     Tiers(tiers::TiersArgs),
+    Params(params::ParamsArgs),
     Convert(convert::ConvertArgs),
     Symbols(symbols::SymbolsArgs),
     Decode(decode::DecodeArgs),
@@ -74,6 +76,7 @@ pub fn run(cli: Cli) -> ExitCode {
         Command::Accounts(args) => accounts::run(&args, &mut out).map(|()| 0),
         Command::Audit(args) => Ok(audit::run(&args, &mut out)),
         Command::Tiers(args) => tiers::run(&args, &mut out).map(|()| 0),
+        Command::Params(args) => params::run(&args, &mut out).map(|()| 0),
         Command::Convert(args) => convert::run(&args, &mut out).map(|()| 0),
         Command::Symbols(args) => symbols::run(&args, &mut out).map(|()| 0),
         Command::Decode(args) => decode::run(&args, &mut out),

@@ -72,7 +72,7 @@ struct TierView<'a> {
 pub fn run(args: &TiersArgs, out: &mut dyn Write) -> anyhow::Result<()> {
     block_on(async {
         let ledger = args.ledger.open_existing().await?;
-        let ledger: &dyn Ledger = &ledger;
+        let ledger: &dyn Ledger = &*ledger;
         let name = match &args.command {
             TiersCommand::List => {
                 list(&ledger.tiers().await?, args.ledger.json, out)?;

@@ -124,9 +124,9 @@ pub fn run(args: &KeysArgs, out: &mut dyn Write) -> anyhow::Result<()> {
                 expires,
                 no_expiry: _,
                 settings,
-            } => issue::create(&ledger, account, name, *expires, &settings.settings(), to).await,
-            KeysCommand::List { account } => show::list(&ledger, account.as_ref(), to).await,
-            KeysCommand::Show { key_id } => show::show(&ledger, *key_id, to).await,
+            } => issue::create(&*ledger, account, name, *expires, &settings.settings(), to).await,
+            KeysCommand::List { account } => show::list(&*ledger, account.as_ref(), to).await,
+            KeysCommand::Show { key_id } => show::show(&*ledger, *key_id, to).await,
             KeysCommand::Set {
                 key_id,
                 name,
@@ -140,7 +140,7 @@ pub fn run(args: &KeysArgs, out: &mut dyn Write) -> anyhow::Result<()> {
                     expires_at_ns: (*no_expiry || expires.is_some()).then_some(expires),
                     ..settings.patch()
                 };
-                change::set(&ledger, *key_id, &patch, to).await
+                change::set(&*ledger, *key_id, &patch, to).await
             }
             KeysCommand::Rotate {
                 key_id,
@@ -153,9 +153,9 @@ pub fn run(args: &KeysArgs, out: &mut dyn Write) -> anyhow::Result<()> {
                 } else {
                     Successor::Unsaid
                 };
-                issue::rotate(&ledger, *key_id, *overlap, successor, to).await
+                issue::rotate(&*ledger, *key_id, *overlap, successor, to).await
             }
-            KeysCommand::Revoke { key_id } => change::revoke(&ledger, *key_id, to).await,
+            KeysCommand::Revoke { key_id } => change::revoke(&*ledger, *key_id, to).await,
         }
     })
 }
