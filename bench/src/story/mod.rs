@@ -59,7 +59,6 @@ impl Scene {
         while let Step::Played(at_ns) = player.step(&mut |_, _| {})? {
             let explanation = player.engine().explain(id);
             let moment = Moment {
-                peer: None,
                 at_ns,
                 table: &table,
                 explanation: &explanation,
