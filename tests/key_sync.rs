@@ -9,7 +9,7 @@ use std::time::Duration;
 use support::http;
 use support::server::{PATIENCE, Server, command, wait_until};
 use trinity_beast::clock;
-use trinity_beast::store::{LEDGER_FILE, Ledger, NewAccount, SqliteLedger, issue_key};
+use trinity_beast::store::{KeySettings, LEDGER_FILE, Ledger, NewAccount, SqliteLedger, issue_key};
 use trinity_protocol::{
     ApiKey, Code, MAX_DATAGRAM, MacKeys, PriceQuery, ReplyHead, ReplyView, RequestHead, RequestId, Symbol,
     encode_price_request,
@@ -63,7 +63,8 @@ impl Site {
             let mut keys = Vec::new();
             for _ in 0..count {
                 let now_ns = clock::unix_nanos();
-                let issued = issue_key(&self.ledger, account, "k", now_ns, None).await;
+                let issued =
+                    issue_key(&self.ledger, account, "k", now_ns, None, &KeySettings::default()).await;
                 keys.push(issued.expect("made").0);
             }
             keys

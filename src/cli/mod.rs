@@ -9,6 +9,7 @@ pub mod keys;
 mod ledger;
 mod limits;
 pub mod logging;
+pub mod migrate;
 pub mod output;
 pub mod params;
 pub mod query;
@@ -46,6 +47,7 @@ enum Command {
     Explain(explain::ExplainArgs),
     Keys(Box<keys::KeysArgs>),
     Accounts(accounts::AccountsArgs),
+    Migrate(migrate::MigrateArgs),
     Audit(audit::AuditArgs),
     Tiers(tiers::TiersArgs),
     Params(params::ParamsArgs),
@@ -73,6 +75,7 @@ pub fn run(cli: Cli) -> ExitCode {
         Command::Query(args) => query::run(&args, &mut out),
         Command::Explain(args) => explain::run(&args, &mut out),
         Command::Keys(args) => keys::run(&args, &mut out).map(|()| 0),
+        Command::Migrate(args) => migrate::run(&args, &mut out).map(|()| 0),
         Command::Accounts(args) => accounts::run(&args, &mut out).map(|()| 0),
         Command::Audit(args) => Ok(audit::run(&args, &mut out)),
         Command::Tiers(args) => tiers::run(&args, &mut out).map(|()| 0),

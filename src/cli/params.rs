@@ -11,7 +11,7 @@ use super::ledger::block_on;
 use super::output::{Table, exact_time, short_time, write_json};
 use crate::clock;
 use crate::parameters::{Kind, Name};
-use crate::store::{Ledger, Parameter};
+use crate::store::Parameter;
 
 /// Manage parameters: settings of running servers that apply within a second.
 #[derive(Clone, Debug, Args)]

@@ -36,7 +36,7 @@ use crate::market::replay::Player;
 use crate::shard::ShardShared;
 use crate::shard::driver::{self, Chosen, probe};
 use crate::shard::socket::Steering;
-use crate::store::{Ledger, SqliteLedger};
+use crate::store::Ledger;
 use crate::tables::meter::Meter;
 use crate::tables::misses::MissBoard;
 use crate::tables::prices::{PriceCopy, PriceWriter};
@@ -78,11 +78,9 @@ impl Node {
     pub async fn start(config: Config) -> anyhow::Result<Self> {
         let now_ns = clock::unix_nanos();
         let data = DataDir::open(&config.data_dir)?;
-        let ledger: Arc<dyn Ledger> = Arc::new(
-            SqliteLedger::open_or_create(data.path())
-                .await
-                .with_context(|| format!("cannot open the ledger in {}", data.path().display()))?,
-        );
+        let ledger = config.ledger.open_for_server().await;
+        let ledger =
+            ledger.with_context(|| format!("cannot open the ledger, {}", config.ledger.describe()))?;
         let boot = getrandom::u64().map_err(|error| anyhow!("no randomness: {error}"))?;
         let (mut journals, mut usage) = open_journals(&config, &ledger, boot, now_ns)?;
         let source = Source::open(&config)?;
@@ -106,7 +104,6 @@ impl Node {
         let misses = source.misses();
         let ops = Arc::new(Ops {
             journal: usage.facts(),
-            ledger: LedgerFacts::new(ledger.engine()),
             ..board(&config, &driver, &cpus, &prices, &source, misses.as_ref())
         });
         let stop = Stop::default();
@@ -350,7 +347,7 @@ fn board(
         prices: Arc::clone(&prices[0]),
         misses: misses.map(|(board, _)| Arc::clone(board)),
         market: source.facts(),
-        ledger: LedgerFacts::new("none"),
+        ledger: LedgerFacts::new(config.ledger.engine()),
         journal: Arc::default(),
         keys: KeysFacts::default(),
         parameters: ParameterFacts::default(),

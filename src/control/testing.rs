@@ -134,6 +134,7 @@ pass_on! {
     fn load_symbols() -> SymbolSnapshot;
     fn change_symbol(change: &SymbolChange, seen: Option<ChangeStamp>, at_ns: u64) -> SymbolRecord;
     fn flush_usage(id: &FlushId, usage: &[UsageRow], symbols: &[SymbolUsageRow]) -> FlushOutcome;
+    fn last_flush(node: &str, boot: u64, shard: u32) -> Option<u64>;
     fn usage_total(key_id: KeyId) -> UsageTotal;
     fn usage_sums(grain: Grain, from: u64, to: u64, key_id: Option<KeyId>) -> Vec<UsageSum>;
     fn tend_usage(now: u64, keep_days: u32) -> Tended;

@@ -61,10 +61,17 @@ impl Site {
     }
 
     async fn key(&self) -> ApiKey {
-        issue_key(&self.other, self.account, "k", clock::unix_nanos(), None)
-            .await
-            .expect("made")
-            .0
+        issue_key(
+            &self.other,
+            self.account,
+            "k",
+            clock::unix_nanos(),
+            None,
+            &crate::store::KeySettings::default(),
+        )
+        .await
+        .expect("made")
+        .0
     }
 
     async fn begin(&self) -> anyhow::Result<Begun> {
@@ -138,6 +145,7 @@ fn board() -> Ops {
         misses: None,
         market: MarketFacts::new(MarketKind::Replay, "none"),
         ledger: LedgerFacts::new("switched"),
+        journal: Arc::default(),
         keys: KeysFacts::default(),
         parameters: ParameterFacts::default(),
         stopping_since_ns: Fact::default(),

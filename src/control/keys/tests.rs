@@ -47,10 +47,17 @@ impl Site {
     }
 
     async fn key(&self) -> ApiKey {
-        issue_key(&self.other, self.account, "k", NOW, None)
-            .await
-            .expect("made")
-            .0
+        issue_key(
+            &self.other,
+            self.account,
+            "k",
+            NOW,
+            None,
+            &crate::store::KeySettings::default(),
+        )
+        .await
+        .expect("made")
+        .0
     }
 
     async fn bill(&self, key: &ApiKey, sequence: u64, count: u64) {

@@ -246,7 +246,7 @@ fn a_key_that_may_not_be_used_from_here_gets_403_counted_as_its_own_and_charged_
     server.meter.close();
     let page = server.pages.take().expect("something was counted");
     let forbidden = |id| -> u64 {
-        let rows = page.requests().iter();
+        let rows = page.requests().into_iter();
         rows.filter(|row| row.outcome == Code::Forbidden && row.key_id == KeyId(id))
             .map(|row| row.count)
             .sum()
