@@ -233,6 +233,7 @@ fn bad(why: &str) -> crate::store::error::StoreError {
 mod tests {
     use super::*;
 
+    #[expect(clippy::unnecessary_wraps, reason = "as the parser gives it")]
     fn tcp(host: &str) -> Option<Host> {
         Some(Host::Tcp(host.to_owned()))
     }
