@@ -27,8 +27,11 @@ pub const MAX_SYMBOLS: usize = 1 << 16;
 /// Longest time a request waits for a price that is being fetched, milliseconds from its
 /// arrival: its client is promised a reply within 50, and a core may be late by some.
 pub const MISS_WAIT_MS: u64 = 42;
-/// How long nobody waits for a symbol that could not be fetched, milliseconds.
+/// How long nobody waits for a symbol that could not be fetched, milliseconds, unless a parameter
+/// says otherwise.
 pub const MISS_NOTHING_MS: u64 = 2_000;
+/// The most that a parameter may make of it, milliseconds.
+pub const MISS_NOTHING_MAX_MS: u64 = 600_000;
 /// How long a symbol that was fetched is not fetched again, milliseconds.
 pub const MISS_AGAIN_MS: u64 = 100;
 /// A fetch that did not end for this long never will, milliseconds.
@@ -46,6 +49,9 @@ pub const HTTP_WAITING: usize = 256;
 /// How often a waiting HTTP request looks whether its prices are there, milliseconds.
 pub const HTTP_LOOK_MS: u64 = 1;
 
+/// How far the clock of a request may be off, milliseconds, unless a parameter says less. What is
+/// remembered of request ids covers no more.
+pub const CLOCK_WINDOW_MS: u64 = CLOCK_WINDOW_NS / 1_000_000;
 /// Sessions one shard remembers.
 pub const SHARD_SESSIONS: usize = 1 << 16;
 /// Sessions one key may keep active on one node.
@@ -62,15 +68,16 @@ pub const REPEATS_BANK_MAX: u16 = 8_192;
 /// Session slots one sweep looks at.
 pub const SWEEP_SLOTS: usize = 512;
 
-/// Unsigned error replies one shard sends per second; beyond it there is silence.
+/// Unsigned error replies one shard sends per second, unless a parameter says otherwise; beyond it
+/// there is silence.
 pub const UNSIGNED_ERRORS_PER_SECOND: u32 = 10_000;
-/// Unsigned error replies one shard may send at once.
+/// Unsigned error replies one shard may send at once; follows the rate.
 pub const UNSIGNED_ERRORS_BURST: u32 = 2_000;
 
-/// OVERLOADED replies that one shard sends per second to requests that it sheds; beyond it there
-/// is silence.
+/// OVERLOADED replies that one shard sends per second to requests that it sheds, unless a parameter
+/// says otherwise; beyond it there is silence.
 pub const OVERLOADED_PER_SECOND: u32 = 5_000;
-/// OVERLOADED replies that one shard may send at once.
+/// OVERLOADED replies that one shard may send at once; follows the rate.
 pub const OVERLOADED_BURST: u32 = 500;
 /// After how many full batches in a row a shard looks how much still waits in its socket.
 pub const PRESSURE_BATCHES: u32 = 8;
@@ -92,10 +99,6 @@ pub const MAX_SAVED_JOURNALS: usize = 1_024;
 pub const FLUSH_LEFT_PAGES: usize = 8;
 /// Longest pause between two tries to write usage to a ledger that fails, milliseconds.
 pub const FLUSH_BACKOFF_MS: u64 = 5_000;
-/// Days that usage is kept by the second.
-pub const USAGE_KEEP_DAYS: u32 = 93;
-/// How often the ledger's usage is tended, seconds.
-pub const USAGE_TEND_S: u64 = 3_600;
 /// How often closed usage is handed to the control plane, milliseconds.
 pub const METER_CLOSE_MS: u64 = 1_000;
 
@@ -222,6 +225,7 @@ const _: () = {
     assert!(METER_REQUEST_ROWS >= 4 * HTTP_WAITING);
     // 50 ms are promised: the rest is for noticing that the wait is over, and for sending.
     assert!(MISS_WAIT_MS + PARK_WAITING_MS + PARKED_LOOK_US.div_ceil(1_000) < 50);
+    assert!(MISS_NOTHING_MS <= MISS_NOTHING_MAX_MS);
     assert!(MISS_FETCH_MS < MISS_WAIT_MS);
     assert!(PARK_WAITING_MS <= PARK_MS && MISS_WAIT_MS < MISS_FLIGHT_MS);
     assert!(METER_SYMBOL_ROWS >= BATCH_MESSAGES * MAX_ENTRIES);

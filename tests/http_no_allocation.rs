@@ -71,6 +71,7 @@ fn no_plain_request_allocates() {
                 misses: None,
             };
             let moment = Moment {
+                peer: None,
                 arrived_ns: now_ns,
                 now_ns,
                 keys: 1,

@@ -4,7 +4,7 @@
 use std::sync::Arc;
 
 use serde_json::Value;
-use trinity_beast::lpo::udp::{Answerer, Budgets, Pressure, Scratch};
+use trinity_beast::lpo::udp::{Answerer, Budgets, NOBODY, Pressure, Scratch};
 use trinity_beast::tables::counters::ShardCounters;
 use trinity_beast::tables::keys::{KeyEntry, KeyTable};
 use trinity_beast::tables::limiter::Limits;
@@ -63,12 +63,13 @@ fn the_service_answers_every_vector_as_published() {
             pressure: Pressure::None,
             scratch: &mut Scratch::default(),
             now_ns: number(&vector["server_clock_ns"]),
+            clock_window_ns: trinity_protocol::CLOCK_WINDOW_NS,
             month_left_ms: 0,
             misses: None,
         };
         let datagram = hex_bytes(vector["hex"].as_str().expect("hex"));
         let mut reply = [0; MAX_DATAGRAM];
-        let answer = answerer.answer(&datagram, &mut reply).reply();
+        let answer = answerer.answer(&datagram, NOBODY, &mut reply).reply();
         run += 1;
         let Some(answer) = answer else {
             assert_eq!(expect["answer"], "SILENCE", "{name}");

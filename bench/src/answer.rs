@@ -11,13 +11,16 @@ use std::time::Duration;
 
 use serde::Serialize;
 use trinity_beast::clock;
-use trinity_beast::lpo::udp::{Answerer, Batch, Budgets, Outcomes, Pressure, Scratch};
+use trinity_beast::lpo::udp::{Answerer, Batch, Budgets, NOBODY, Outcomes, Pressure, Scratch};
 use trinity_beast::tables::counters::ShardCounters;
+use trinity_beast::tables::keys::{KeyEntry, KeyTable};
+use trinity_beast::tables::limiter::Limits;
 use trinity_beast::tables::meter::Meter;
 use trinity_beast::tables::prices::{PriceWriter, SymbolIndex};
 use trinity_beast::tables::window::Windows;
 use trinity_protocol::{
-    Code, MAX_DATAGRAM, MAX_ENTRIES, PriceQuery, ReplyView, RequestHead, RequestId, encode_price_request,
+    Code, MAX_DATAGRAM, MAX_ENTRIES, MIN_DATAGRAM, PriceQuery, ReplyView, RequestHead, RequestId,
+    encode_price_request,
 };
 
 use crate::burst::BATCH;
@@ -44,7 +47,22 @@ pub(crate) struct Args {
     /// Requests in a row that are of one key: a train.
     #[arg(long, default_value_t = 1, value_parser = clap::value_parser!(u32).range(1..=BATCH as i64))]
     train: u32,
+    /// Let every request be refused by its key's limits.
+    #[arg(long, value_enum)]
+    refused: Option<Limit>,
 }
+
+/// Which limit refuses.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum)]
+enum Limit {
+    /// RATE_LIMITED.
+    Rate,
+    /// QUOTA.
+    Month,
+}
+
+/// From one batch to the next by the answerer's clock: about what a batch takes.
+const BATCH_NS: u64 = 20_000;
 
 #[derive(Debug, Serialize)]
 struct Cost {
@@ -69,6 +87,26 @@ fn answer_measured(answerer: &mut Answerer<'_>, batch: &mut Batch<'_>, outcomes:
     answerer.answer_batch(batch, 0, outcomes);
 }
 
+/// The keys, each with nothing left of one of its limits.
+fn used_up(population: &Population, limit: Limit) -> KeyTable {
+    let limits = match limit {
+        // One request in 36 years, and that one is taken.
+        Limit::Rate => Limits::from_parts((1 << 60, 1, u64::MAX)),
+        Limit::Month => Limits::new(None, None, Some(0)),
+    };
+    let entries = population.key_table();
+    let entries = entries.iter().map(|entry| KeyEntry {
+        limits,
+        ..entry.clone()
+    });
+    let table = KeyTable::new(entries.collect());
+    for entry in table.iter() {
+        // The month's has none to take.
+        let _ = entry.state.acquire(&limits, clock::unix_nanos(), 0);
+    }
+    table
+}
+
 /// Measures and reports; tells whether every reply was right.
 pub(crate) fn run(args: &Args) -> anyhow::Result<bool> {
     let population = Population::new(args.keys as usize, args.symbols as usize)?;
@@ -79,7 +117,15 @@ pub(crate) fn run(args: &Args) -> anyhow::Result<bool> {
             population::record(symbol, 1, clock::unix_nanos()),
         );
     }
-    let keys = population.key_table();
+    let keys = match args.refused {
+        None => population.key_table(),
+        Some(limit) => used_up(&population, limit),
+    };
+    let expected = match args.refused {
+        None => Code::Ok,
+        Some(Limit::Rate) => Code::RateLimited,
+        Some(Limit::Month) => Code::Quota,
+    };
     let mut windows = Windows::new(population::random());
     let (mut meter, pages) = Meter::new();
     let counters = ShardCounters::default();
@@ -93,8 +139,10 @@ pub(crate) fn run(args: &Args) -> anyhow::Result<bool> {
     let mut draw = Draw::new();
     let mut closed = clock::monotonic();
     let mut wrong = 0_u64;
+    let started_ns = clock::unix_nanos();
     for batch in 0..args.batches {
-        let clock_ns = clock::unix_nanos();
+        // A clock of its own, so that a slow machine counts no more seconds than a fast one.
+        let clock_ns = started_ns + u64::from(batch) * BATCH_NS;
         let mut len = 0;
         for (i, request) in requests.iter_mut().enumerate() {
             let number = batch as usize * BATCH + i;
@@ -125,20 +173,22 @@ pub(crate) fn run(args: &Args) -> anyhow::Result<bool> {
             pressure: Pressure::None,
             scratch: &mut scratch,
             now_ns: clock_ns,
+            clock_window_ns: trinity_protocol::CLOCK_WINDOW_NS,
             month_left_ms: 1_000,
             misses: None,
         };
         let mut work = Batch::new(&mut replies, &starts);
         for request in &requests {
-            work.push(&request[..len]);
+            work.push(&request[..len], NOBODY);
         }
         answer_measured(&mut answerer, &mut work, &mut outcomes);
         latencies.push(began.elapsed());
         for (i, reply) in replies.chunks(len).take(BATCH).enumerate() {
             let caller = &population.keys[caller_of(batch as usize * BATCH + i)];
-            let right = outcomes.reply(i) == Some(len)
-                && ReplyView::parse(reply)
-                    .is_ok_and(|view| view.head().code == Code::Ok && view.verify(&caller.mac.reply));
+            let length = if expected == Code::Ok { len } else { MIN_DATAGRAM };
+            let right = outcomes.reply(i) == Some(length)
+                && ReplyView::parse(&reply[..length])
+                    .is_ok_and(|view| view.head().code == expected && view.verify(&caller.mac.reply));
             wrong += u64::from(!right);
         }
         if closed.elapsed() >= Duration::from_secs(1) {

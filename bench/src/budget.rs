@@ -28,48 +28,120 @@ pub(crate) struct Args {
 }
 
 /// A kind of load whose instructions are counted.
+#[derive(Clone, Copy)]
 struct Case {
     name: &'static str,
+    /// The command that does it, and the function that is measured.
+    command: &'static str,
+    measured: &'static str,
     /// What it is divided by: requests, or symbols beyond the first.
     per: &'static str,
     entries: u32,
     train: u32,
     keys: u32,
+    /// Which limit refuses all of them, if one does.
+    refused: Option<&'static str>,
+    /// What it must cost less than.
+    below: Option<&'static str>,
 }
 
-const CASES: [Case; 4] = [
+const CASES: [Case; 10] = [
     Case {
         name: "single",
+        command: "answer",
+        measured: "answer_measured",
         per: "request",
         entries: 1,
         train: 1,
         keys: 100,
+        refused: None,
+        below: None,
     },
     Case {
         name: "train",
+        command: "answer",
+        measured: "answer_measured",
         per: "request",
         entries: 1,
         train: 64,
         keys: 8,
+        refused: None,
+        below: None,
     },
     Case {
         name: "batch",
+        command: "answer",
+        measured: "answer_measured",
         per: "request",
         entries: 31,
         train: 1,
         keys: 100,
+        refused: None,
+        below: None,
     },
     Case {
         name: "batch_train",
+        command: "answer",
+        measured: "answer_measured",
         per: "request",
         entries: 31,
         train: 64,
         keys: 8,
+        refused: None,
+        below: None,
     },
+    Case {
+        name: "metering",
+        command: "meter",
+        measured: "meter_measured",
+        per: "request",
+        entries: 1,
+        train: 1,
+        keys: 100,
+        refused: None,
+        below: None,
+    },
+    Case {
+        name: "metering_train",
+        command: "meter",
+        measured: "meter_measured",
+        per: "request",
+        entries: 1,
+        train: 64,
+        keys: 8,
+        refused: None,
+        below: None,
+    },
+    REFUSED[0],
+    REFUSED[1],
+    REFUSED[2],
+    REFUSED[3],
 ];
 
-/// Batches that are counted; more would say the same.
-const BATCHES: u32 = 64;
+/// A refusal must cost less than an answer, or refusing would be no relief.
+const REFUSED: [Case; 4] = [
+    refused("rate_limited", "rate", 1, "single"),
+    refused("quota", "month", 1, "single"),
+    refused("rate_limited_train", "rate", 64, "train"),
+    refused("quota_train", "month", 64, "train"),
+];
+
+const fn refused(name: &'static str, limit: &'static str, train: u32, below: &'static str) -> Case {
+    Case {
+        name,
+        command: "answer",
+        measured: "answer_measured",
+        per: "refused request",
+        entries: 1,
+        train,
+        keys: if train == 1 { 100 } else { 8 },
+        refused: Some(limit),
+        below: Some(below),
+    }
+}
+
+/// Batches that are counted: so many that rows which begin are not most of them.
+const BATCHES: u32 = 512;
 /// A count may exceed its record by so much before it is a regression: hash functions seeded by the
 /// system spread keys differently from run to run.
 const TOLERANCE: f64 = 1.03;
@@ -112,7 +184,8 @@ pub(crate) fn run(args: &Args) -> anyhow::Result<bool> {
         .with_context(|| format!("reading {} (make it with --record)", args.file.display()))?;
     let record: Record = serde_json::from_str(&text)?;
     let recorded = record.instructions_per_request;
-    let exceeded = exceeded(&counted, &recorded);
+    let mut exceeded = exceeded(&counted, &recorded);
+    exceeded.extend(dear_refusals(&counted));
     if args.json {
         let report = Counted {
             instructions_per_request: counted,
@@ -121,13 +194,13 @@ pub(crate) fn run(args: &Args) -> anyhow::Result<bool> {
         };
         println!("{}", serde_json::to_string(&report)?);
     } else {
-        println!("{:<12} {:>14} {:>10}   instructions", "", "counted", "recorded");
+        println!("{:<18} {:>14} {:>10}   instructions", "", "counted", "recorded");
         for case in &CASES {
             let was = recorded
                 .get(case.name)
                 .map_or_else(|| "-".to_owned(), |n| format!("{n:.0}"));
             println!(
-                "{:<12} {:>14.0} {was:>10}   a {} of {} symbols",
+                "{:<18} {:>14.0} {was:>10}   a {} of {} symbols",
                 case.name, counted[case.name], case.per, case.entries
             );
         }
@@ -153,18 +226,25 @@ fn exceeded(counted: &BTreeMap<&'static str, f64>, recorded: &BTreeMap<String, f
         .collect()
 }
 
+/// Refusals that cost as much as an answer or more, in words.
+fn dear_refusals(counted: &BTreeMap<&'static str, f64>) -> Vec<String> {
+    let dear = |case: &Case| {
+        let below = case.below?;
+        let (cost, most) = (counted.get(case.name)?, counted.get(below)?);
+        (cost >= most).then(|| format!("{}: {cost:.0} instructions, {below} takes {most:.0}", case.name))
+    };
+    CASES.iter().filter_map(dear).collect()
+}
+
 fn count(case: &Case, folder: &Path) -> anyhow::Result<f64> {
     let out = folder.join(case.name);
     let program = std::env::current_exe().context("finding this program")?;
     let run = Command::new("valgrind")
-        .args([
-            "--tool=callgrind",
-            "--collect-atstart=no",
-            "--toggle-collect=*answer_measured*",
-        ])
+        .args(["--tool=callgrind", "--collect-atstart=no"])
+        .arg(format!("--toggle-collect=*{}*", case.measured))
         .arg(format!("--callgrind-out-file={}", out.display()))
         .arg(program)
-        .args(["answer", "--json"])
+        .args([case.command, "--json"])
         .args([
             "--batches",
             &BATCHES.to_string(),
@@ -177,6 +257,7 @@ fn count(case: &Case, folder: &Path) -> anyhow::Result<f64> {
             "--keys",
             &case.keys.to_string(),
         ])
+        .args(case.refused.iter().flat_map(|limit| ["--refused", *limit]))
         .output()
         .context("running valgrind")?;
     ensure!(
@@ -224,6 +305,16 @@ mod tests {
         );
         assert_eq!(total("events: Ir\nsummary: 123456\n"), Some(123_456));
         assert_eq!(total("events: Ir\n"), None);
+    }
+
+    #[test]
+    fn a_refusal_that_costs_as_much_as_an_answer_is_named() {
+        let counted = BTreeMap::from([("single", 100.0), ("rate_limited", 100.0), ("quota", 99.0)]);
+        let told = dear_refusals(&counted);
+        assert!(
+            told.len() == 1 && told[0].starts_with("rate_limited:"),
+            "{told:?}"
+        );
     }
 
     #[test]

@@ -10,10 +10,12 @@ mod feed;
 mod flood;
 mod grow;
 mod http;
+mod keys;
 mod load;
 mod mac;
 mod machine;
 mod measure;
+mod meter;
 mod options;
 mod parse;
 mod peers;
@@ -65,8 +67,12 @@ enum Command {
     Peers(peers::Args),
     /// The answer path alone, without sockets.
     Answer(answer::Args),
+    /// Counting for billing alone.
+    Meter(meter::Args),
     /// Instructions of the answer path, counted under callgrind and held against the record.
     Budget(budget::Args),
+    /// A ledger with very many keys: start, memory, a change of one of them.
+    Keys(keys::Args),
     Parse(parse::ParseArgs),
     Feed(feed::FeedArgs),
     /// What the oracle says of a symbol in a recording, moment by moment.
@@ -90,7 +96,9 @@ fn main() -> ExitCode {
         Command::Http(args) => http::run(&args),
         Command::Peers(args) => peers::run(&args),
         Command::Answer(args) => answer::run(&args),
+        Command::Meter(args) => meter::run(&args),
         Command::Budget(args) => budget::run(&args),
+        Command::Keys(args) => keys::run(&args),
         Command::Parse(args) => parse::run(&args).map(|()| true),
         Command::Feed(args) => feed::run(&args),
         Command::Minutes(args) => story::minutes::run(&args).map(|()| true),

@@ -111,13 +111,12 @@ impl Population {
     /// The keys as the server's table wants them.
     pub(crate) fn key_table(&self) -> KeyTable {
         let limits = Limits::new(Some(RATE), Some(RATE), Some(PER_MONTH));
-        let entry = |caller: &Caller| KeyEntry {
-            key_id: caller.key_id,
-            request: caller.mac.request.clone(),
-            reply: caller.mac.reply.clone(),
-            limits,
-            refused_from_ns: u64::MAX,
-            state: Arc::default(),
+        let entry = |caller: &Caller| {
+            let macs = MacKeys {
+                request: caller.mac.request.clone(),
+                reply: caller.mac.reply.clone(),
+            };
+            KeyEntry::with_macs(caller.key_id, macs, limits, u64::MAX, Arc::default())
         };
         KeyTable::new(self.keys.iter().map(entry).collect())
     }

@@ -57,6 +57,16 @@ impl fmt::Debug for Verifier {
 pub struct MacKey([u8; 32]);
 
 impl MacKey {
+    /// The key of these bytes, as [`MacKey::as_bytes`] gave them.
+    pub const fn from_bytes(bytes: [u8; 32]) -> Self {
+        Self(bytes)
+    }
+
+    /// Its bytes: whoever has them can sign.
+    pub const fn as_bytes(&self) -> &[u8; 32] {
+        &self.0
+    }
+
     /// The tag over `signed`, every byte of a datagram before its tag.
     #[inline]
     pub fn tag(&self, signed: &[u8]) -> Tag {

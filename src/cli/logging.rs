@@ -2,26 +2,26 @@
 
 use std::io::IsTerminal;
 
-use tracing_subscriber::EnvFilter;
+use tracing_subscriber::layer::SubscriberExt;
+use tracing_subscriber::util::SubscriberInitExt;
+use tracing_subscriber::{fmt, reload};
 
-/// Starts logging; `RUST_LOG` chooses what is told (default `info`).
+use crate::log_filter;
+
+/// Starts logging; `RUST_LOG` chooses what is told (default `info`) until a parameter does.
 pub fn start(json: bool) {
-    let filter = EnvFilter::try_from_default_env().unwrap_or_else(|_| EnvFilter::new("info"));
-    // The WebSocket library prints whole requests at its finest level, tokens and all.
-    let filter = match "tungstenite=warn".parse() {
-        Ok(directive) => filter.add_directive(directive),
-        Err(_) => filter,
-    };
-    let builder = tracing_subscriber::fmt()
-        .with_env_filter(filter)
-        .with_writer(std::io::stderr);
-    // A second start keeps the first one's settings.
-    let _ = if json {
-        builder.json().flatten_event(true).try_init()
+    let (filter, handle) = reload::Layer::new(log_filter::of_environment());
+    let filtered = tracing_subscriber::registry().with(filter);
+    let lines = fmt::layer().with_writer(std::io::stderr);
+    let begun = if json {
+        filtered.with(lines.json().flatten_event(true)).try_init()
     } else {
-        builder
-            .with_ansi(std::io::stderr().is_terminal())
-            .with_target(false)
-            .try_init()
+        let colours = std::io::stderr().is_terminal();
+        let lines = lines.with_ansi(colours).with_target(false);
+        filtered.with(lines).try_init()
     };
+    // A second start keeps the first one's settings.
+    if begun.is_ok() {
+        log_filter::install(move |filter| handle.reload(filter).map_err(|error| error.to_string()));
+    }
 }

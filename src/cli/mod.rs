@@ -7,15 +7,19 @@ pub mod decode;
 pub mod explain;
 pub mod keys;
 mod ledger;
+mod limits;
 pub mod logging;
 pub mod migrate;
 pub mod output;
+pub mod params;
 pub mod query;
 pub mod record;
 pub mod serve;
 pub mod symbols;
 #[cfg(test)]
 mod tests;
+pub mod tiers;
+mod time;
 pub mod tune;
 pub mod watch;
 
@@ -41,10 +45,12 @@ enum Command {
     Query(query::QueryArgs),
     Watch(watch::WatchArgs),
     Explain(explain::ExplainArgs),
-    Keys(keys::KeysArgs),
+    Keys(Box<keys::KeysArgs>),
     Accounts(accounts::AccountsArgs),
     Migrate(migrate::MigrateArgs),
     Audit(audit::AuditArgs),
+    Tiers(tiers::TiersArgs),
+    Params(params::ParamsArgs),
     Convert(convert::ConvertArgs),
     Symbols(symbols::SymbolsArgs),
     Decode(decode::DecodeArgs),
@@ -72,6 +78,8 @@ pub fn run(cli: Cli) -> ExitCode {
         Command::Migrate(args) => migrate::run(&args, &mut out).map(|()| 0),
         Command::Accounts(args) => accounts::run(&args, &mut out).map(|()| 0),
         Command::Audit(args) => Ok(audit::run(&args, &mut out)),
+        Command::Tiers(args) => tiers::run(&args, &mut out).map(|()| 0),
+        Command::Params(args) => params::run(&args, &mut out).map(|()| 0),
         Command::Convert(args) => convert::run(&args, &mut out).map(|()| 0),
         Command::Symbols(args) => symbols::run(&args, &mut out).map(|()| 0),
         Command::Decode(args) => decode::run(&args, &mut out),

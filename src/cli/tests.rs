@@ -9,8 +9,22 @@ use tempfile::TempDir;
 use trinity_protocol::{ApiKey, KeyId, api_key};
 
 use super::ledger::block_on;
-use super::{accounts, keys, migrate, symbols};
+use super::{accounts, keys, migrate, symbols, tiers};
 use crate::store::{KeyStatus, LEDGER_FILE, Ledger, SqliteLedger};
+
+mod customers;
+mod keys_set;
+
+/// Text that breaks out of carelessly built SQL, JSON, patterns and formats.
+const HOSTILE: [&str; 7] = [
+    "'; DROP TABLE accounts; --",
+    "\" OR \"\"=\"",
+    "a'b\"c`d\\",
+    "%_*?[x]",
+    "$1 ?1 :name @x",
+    "{\"a\":[1]} {} {0}",
+    "Zoë 北京 🙂",
+];
 
 #[derive(Parser)]
 struct Cli {
@@ -21,7 +35,8 @@ struct Cli {
 #[derive(Subcommand)]
 enum Command {
     Accounts(accounts::AccountsArgs),
-    Keys(keys::KeysArgs),
+    Keys(Box<keys::KeysArgs>),
+    Tiers(tiers::TiersArgs),
     Symbols(symbols::SymbolsArgs),
     Migrate(migrate::MigrateArgs),
 }
@@ -47,6 +62,7 @@ fn run_into(data_dir: &Path, words: &[&str], out: &mut dyn Write) -> anyhow::Res
     match Cli::try_parse_from(line)?.command {
         Command::Accounts(args) => accounts::run(&args, out),
         Command::Keys(args) => keys::run(&args, out),
+        Command::Tiers(args) => tiers::run(&args, out),
         Command::Symbols(args) => symbols::run(&args, out),
         Command::Migrate(args) => migrate::run(&args, out),
     }

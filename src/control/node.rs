@@ -5,7 +5,7 @@ use std::fmt::Write as _;
 use std::sync::atomic::Ordering;
 use std::sync::{Arc, mpsc};
 use std::thread::JoinHandle;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use anyhow::{Context, anyhow, bail};
 use parking_lot::Mutex;
@@ -14,26 +14,25 @@ use tokio::time::MissedTickBehavior;
 
 use super::data_dir::DataDir;
 use super::explain::ExplainDesk;
+use super::follow::{Begun, Follow};
 use super::health::Health;
 use super::journal::{JournalDir, Journals};
-use super::keys::KeySync;
 use super::live::{self, LiveParts, LiveSettings};
 use super::market::{self, Publisher};
 use super::ops::{
-    Fact, JournalFacts, KeysFacts, LedgerFacts, LedgerSide, MarketFacts, MarketKind, Ops, ProcessFacts,
-    ShardFacts,
+    Fact, JournalFacts, KeysFacts, LedgerFacts, LedgerSide, MarketFacts, MarketKind, Ops, ParameterFacts,
+    ProcessFacts, ShardFacts,
 };
+use super::parameters::Followers;
 use super::shards::{self, ShardSettings, Shards};
 use super::supervise::{self, Stop};
-use super::symbols::SymbolSync;
 use super::usage::{UsageFlush, UsageTask};
 use super::web::Web;
-use super::{calendar, demo};
+use super::{calendar, housekeeping};
 use crate::clock;
 use crate::config::{Config, MarketChoice};
 use crate::market::recording::Recording;
 use crate::market::replay::Player;
-use crate::market::symbol::SymbolTable;
 use crate::shard::ShardShared;
 use crate::shard::driver::{self, Chosen, probe};
 use crate::shard::socket::Steering;
@@ -42,14 +41,10 @@ use crate::tables::meter::Meter;
 use crate::tables::misses::MissBoard;
 use crate::tables::prices::{PriceCopy, PriceWriter};
 
-/// How often keys are looked for and usage is flushed.
+/// How often the node looks after its parts.
 const TICK: Duration = Duration::from_millis(200);
-/// How often all keys are read again even if nothing seems to have changed.
-const RECONCILE: Duration = Duration::from_mins(1);
 /// How long the start waits for the market's first prices.
 const FIRST_TICK: Duration = Duration::from_secs(1);
-/// How long the start may wait for the ledger to take what a process before this one left.
-const FIRST_FLUSH: Duration = Duration::from_secs(5);
 /// How long the end may wait for the ledger to take the last usage.
 const LAST_FLUSH: Duration = Duration::from_secs(10);
 
@@ -57,7 +52,8 @@ const LAST_FLUSH: Duration = Duration::from_secs(10);
 #[derive(Debug)]
 pub struct Node {
     data: DataDir,
-    keys: KeySync,
+    follow: Follow,
+    housekeeping: tokio::task::JoinHandle<()>,
     usage: UsageTask,
     journals: Journals,
     shards: Shards,
@@ -65,12 +61,7 @@ pub struct Node {
     ops: Arc<Ops>,
     driver: Chosen,
     market: JoinHandle<()>,
-    /// The symbols of a live market, and where they go when they change.
-    symbols: Option<SymbolSync>,
-    tables: watch::Sender<Arc<SymbolTable>>,
     stop: Stop,
-    ledger_reads: Health,
-    reconciled: Instant,
 }
 
 /// What readers miss, and what wakes when there is something.
@@ -87,27 +78,21 @@ impl Node {
     pub async fn start(config: Config) -> anyhow::Result<Self> {
         let now_ns = clock::unix_nanos();
         let data = DataDir::open(&config.data_dir)?;
-        let ledger = config.ledger.open_or_create().await;
+        let ledger = config.ledger.open_for_server().await;
         let ledger =
             ledger.with_context(|| format!("cannot open the ledger, {}", config.ledger.describe()))?;
-        if !config.production {
-            demo::ensure(&*ledger, &data, now_ns).await?;
-        }
         let boot = getrandom::u64().map_err(|error| anyhow!("no randomness: {error}"))?;
-        let (mut journals, mut usage) = open_journals(&config, &ledger, boot, now_ns).await?;
-        let mut keys = KeySync::new(Arc::clone(&ledger));
-        keys.reload(now_ns).await.context("cannot read the keys")?;
-
+        let (mut journals, mut usage) = open_journals(&config, &ledger, boot, now_ns)?;
         let source = Source::open(&config)?;
-        let mut symbol_sync = None;
-        let symbols = match &source {
-            Source::Recording(recording) => Arc::new(recording.symbol_table()?),
-            Source::Live(_) => {
-                let sync = SymbolSync::start(Arc::clone(&ledger), now_ns)
-                    .await
-                    .context("cannot read the symbols")?;
-                symbol_sync.insert(sync).table()
-            }
+        let is_live = matches!(source, Source::Live(_));
+        let begun = Begun::new(Arc::clone(&ledger), &data, !config.production, is_live, now_ns).await?;
+        // The ledger's figures do not have what a process before this one left in its journals.
+        let month = begun.keys.month();
+        begun.keys.add_unflushed(&usage.left_charged_since(month).await);
+        let keys = begun.keys.table();
+        let symbols = match (&source, &begun.symbols) {
+            (Source::Recording(recording), _) => Arc::new(recording.symbol_table()?),
+            (Source::Live(_), symbols) => symbols.as_ref().context("a live market has symbols")?.table(),
         };
         let names = Arc::new(market::names(&symbols)?);
         let cpus = shards::plan(config.shards)?;
@@ -119,7 +104,7 @@ impl Node {
         let misses = source.misses();
         let ops = Arc::new(Ops {
             journal: usage.facts(),
-            ..board(&config, now_ns, &driver, &cpus, &prices, &source, misses.as_ref())
+            ..board(&config, &driver, &cpus, &prices, &source, misses.as_ref())
         });
         let stop = Stop::default();
         let (tables, followed) = watch::channel(symbols);
@@ -150,6 +135,12 @@ impl Node {
         shared
             .month_end_ns
             .store(calendar::month_end_ns(now_ns), Ordering::Relaxed);
+        let followers = Followers {
+            shared: Arc::clone(&shared),
+            misses: ops.misses.clone(),
+            ops: Arc::clone(&ops),
+        };
+        let follow = begun.follow(followers, tables);
         let settings = ShardSettings {
             address: config.udp,
             driver: driver.kind,
@@ -159,18 +150,20 @@ impl Node {
             &settings,
             &ops.shards,
             &prices,
-            &keys.table(),
+            &keys,
             ops.misses.as_ref(),
             &shared,
             meters,
         )?;
         describe(&shards, &ops);
-        let web = Web::start(&config, &ops, &prices, &keys.table(), &shared, &desk, web_meters)?;
+        let web = Web::start(&config, &ops, &prices, &keys, &shared, &desk, web_meters)?;
+        let housekeeping = tokio::spawn(housekeeping::keep(ledger, Arc::clone(&shared)));
         let usage = UsageTask::start(usage, Arc::clone(&ops));
         tracing::info!(udp = %shards.address, http = %web.http, ops = %web.ops, "listening");
-        let node = Self {
+        Ok(Self {
             data,
-            keys,
+            follow,
+            housekeeping,
             usage,
             journals,
             shards,
@@ -178,14 +171,8 @@ impl Node {
             ops,
             driver,
             market,
-            symbols: symbol_sync,
-            tables,
             stop,
-            ledger_reads: Health::new("ledger (reading keys)"),
-            reconciled: clock::monotonic(),
-        };
-        node.note_keys(now_ns);
-        Ok(node)
+        })
     }
 
     /// What a person who started it wants to know next.
@@ -217,7 +204,7 @@ impl Node {
 
     /// Serves until `end` resolves, then stops in order. An error means that something fell
     /// that cannot be brought back within the process.
-    pub async fn run(mut self, end: impl Future<Output = ()>) -> anyhow::Result<()> {
+    pub async fn run(self, end: impl Future<Output = ()>) -> anyhow::Result<()> {
         let mut tick = tokio::time::interval(TICK);
         tick.set_missed_tick_behavior(MissedTickBehavior::Delay);
         let mut end = std::pin::pin!(end);
@@ -227,12 +214,15 @@ impl Node {
                 () = &mut end => break,
                 _ = tick.tick() => {}
             }
-            self.tend().await;
+            self.tend();
             fallen = match (self.shards.fallen(), self.web.fallen()) {
                 (Some(index), _) => Some(format!("shard {index}")),
                 (None, Some(index)) => Some(format!("HTTP worker {index}")),
                 (None, None) if self.usage.has_fallen() => Some("the usage flush".to_owned()),
-                (None, None) => None,
+                (None, None) => self
+                    .follow
+                    .has_fallen()
+                    .then(|| "following the ledger".to_owned()),
             };
             if fallen.is_some() {
                 break;
@@ -252,65 +242,17 @@ impl Node {
         Ok(())
     }
 
-    /// The control plane's round: keys and symbols in. Usage goes out by a task of its own.
-    async fn tend(&mut self) {
+    /// The node's round: what became of the ledger goes on the board, the month's end to the shards.
+    fn tend(&self) {
         let now_ns = clock::unix_nanos();
         self.shards
             .shared
             .month_end_ns
             .store(calendar::month_end_ns(now_ns), Ordering::Relaxed);
-        let reconciles = self.reconciled.elapsed() >= RECONCILE;
-        let result = if reconciles {
-            self.keys.reload(now_ns).await
-        } else {
-            self.keys.poll(now_ns).await.map(|_| ())
-        };
-        let mut error = result.as_ref().err().map(ToString::to_string);
-        if self
-            .ledger_reads
-            .note(result, "the last known keys and limits go on serving")
-            .is_some()
-        {
-            self.note_keys(now_ns);
-            if reconciles {
-                self.reconciled = clock::monotonic();
-            }
-        }
-        error = error.or(self.follow_symbols(now_ns).await);
-        match error {
+        match self.follow.error() {
             None => self.ops.ledger.succeeded(LedgerSide::Reads, now_ns),
             Some(error) => self.ops.ledger.failed(LedgerSide::Reads, now_ns, error),
         }
-    }
-
-    /// Takes over what changed of a live market's symbols; gives the ledger's error, if any.
-    async fn follow_symbols(&mut self, now_ns: u64) -> Option<String> {
-        let sync = self.symbols.as_mut()?;
-        let result = sync.poll(now_ns).await;
-        let problem = sync.problem().map(str::to_owned);
-        let told = &self.ops.market.symbols_problem;
-        if *told.read() != problem {
-            if let Some(problem) = &problem {
-                tracing::error!(problem, "the ledger's symbols cannot be used");
-            } else {
-                tracing::info!("the ledger's symbols can be used again");
-            }
-            *told.write() = problem;
-        }
-        match result {
-            Ok(Some(table)) => {
-                // The market may be between two lives; it takes the newest when it begins.
-                self.tables.send_replace(table);
-                None
-            }
-            Ok(None) => None,
-            Err(error) => Some(error.to_string()),
-        }
-    }
-
-    fn note_keys(&self, now_ns: u64) {
-        self.ops.keys.count.set(self.keys.table().load().len() as u64);
-        self.ops.keys.last_sync_ns.set(now_ns);
     }
 
     /// Stops serving, then writes what was counted; tells what could not be.
@@ -324,6 +266,8 @@ impl Node {
         if self.market.join().is_err() {
             tracing::error!("the market task panicked");
         }
+        self.housekeeping.abort();
+        self.follow.stop().await;
         let journal = self.journals.path().display().to_string();
         let Ok(Some(mut usage)) = tokio::time::timeout(LAST_FLUSH, self.usage.stop()).await else {
             let requests = meters.iter().map(Meter::pending).sum();
@@ -356,9 +300,9 @@ enum Left {
     },
 }
 
-/// Opens the journals' directory and brings what processes before this one left behind to the
-/// ledger, as far as it takes it in good time; the rest is brought while this one serves.
-async fn open_journals(
+/// Opens the journals' directory; what processes before this one left behind is flushed besides what
+/// this one counts.
+fn open_journals(
     config: &Config,
     ledger: &Arc<dyn Ledger>,
     boot: u64,
@@ -371,29 +315,13 @@ async fn open_journals(
     // Flush ids are stored as signed integers.
     let boot = boot >> 1;
     let node = config.node.clone();
-    let mut usage = UsageFlush::new(Arc::clone(ledger), node, boot, Vec::new(), left.journals, facts);
-    let began = clock::monotonic();
-    while usage.left_pages() > 0 && began.elapsed() < FIRST_FLUSH {
-        let (flushed, result) = usage.round().await;
-        match result {
-            Ok(()) => tracing::info!(
-                requests = flushed.requests,
-                pages_waiting = flushed.waiting,
-                "usage of a process before this one is in the ledger"
-            ),
-            Err(error) => {
-                tracing::warn!(%error, pages = flushed.waiting, "usage of a process before this one waits");
-                break;
-            }
-        }
-    }
+    let usage = UsageFlush::new(Arc::clone(ledger), node, boot, Vec::new(), left.journals, facts);
     Ok((Journals::new(dir, &config.node, boot), usage))
 }
 
 /// The board that operators' pages are rendered from.
 fn board(
     config: &Config,
-    now_ns: u64,
     driver: &Chosen,
     cpus: &[Option<usize>],
     prices: &[PriceCopy],
@@ -402,7 +330,7 @@ fn board(
 ) -> Ops {
     Ops {
         process: ProcessFacts {
-            started_ns: now_ns,
+            started_ns: clock::unix_nanos(),
             version: env!("CARGO_PKG_VERSION"),
             node: config.node.clone(),
             driver: driver.kind.to_string(),
@@ -422,6 +350,7 @@ fn board(
         ledger: LedgerFacts::new(config.ledger.engine()),
         journal: Arc::default(),
         keys: KeysFacts::default(),
+        parameters: ParameterFacts::default(),
         stopping_since_ns: Fact::default(),
     }
 }

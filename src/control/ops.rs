@@ -22,6 +22,7 @@ use self::verdict::Finding;
 use super::live::VenueFacts;
 use crate::lpo::http::json::Json;
 use crate::market::venue::VenueId;
+use crate::parameters::Problem;
 use crate::shard::web::{OpsPage, OpsPages, WebCounters};
 use crate::tables::counters::ShardCounters;
 use crate::tables::misses::MissBoard;
@@ -48,6 +49,8 @@ pub struct Ops {
     pub journal: Arc<JournalFacts>,
     /// The keys.
     pub keys: KeysFacts,
+    /// The parameters.
+    pub parameters: ParameterFacts,
     /// When the process began to stop, Unix nanoseconds; 0 while it serves.
     pub stopping_since_ns: Fact,
 }
@@ -158,6 +161,19 @@ pub struct KeysFacts {
     pub count: Fact,
     /// When they were last read from the ledger, changed or not, Unix nanoseconds.
     pub last_sync_ns: Fact,
+    /// Rows of the ledger that no server can use; their keys are refused.
+    pub unusable: Fact,
+    /// As of when they are, if the snapshot stands in for the ledger, Unix nanoseconds; 0 if not.
+    pub snapshot_ns: Fact,
+    /// As of when the snapshot is that was last written, Unix nanoseconds; 0 for none.
+    pub snapshot_written_ns: Fact,
+}
+
+/// The parameters.
+#[derive(Debug, Default)]
+pub struct ParameterFacts {
+    /// Those that are set and not followed.
+    pub problems: RwLock<Vec<Problem>>,
 }
 
 impl Fact {

@@ -26,6 +26,8 @@ pub struct SymbolSync {
     table: Arc<SymbolTable>,
     /// The rows of `table`, in the order of their ids.
     rows: Vec<SymbolRow>,
+    /// What they were made of.
+    records: Vec<SymbolRecord>,
     stamp: Option<ChangeStamp>,
     problem: Option<String>,
 }
@@ -40,16 +42,56 @@ impl SymbolSync {
             ledger,
             table: Arc::new(SymbolTable::builtin()),
             rows: Vec::new(),
+            records: Vec::new(),
             stamp: None,
             problem: None,
         };
         if sync.poll(now_ns).await?.is_none() {
-            sync.rows = SymbolTable::builtin_rows();
-            let own = build(&sync.rows, now_ns)
-                .expect("the built-in rows are part of the program and are checked by its tests");
-            sync.table = Arc::new(own);
+            sync.begin_with_own(now_ns);
         }
         Ok(sync)
+    }
+
+    /// Begins with symbols that the ledger had some time ago, for it cannot be read; with the
+    /// program's own if these make no table.
+    pub fn of_records(ledger: Arc<dyn Ledger>, records: Vec<SymbolRecord>, now_ns: u64) -> Self {
+        let mut sync = Self {
+            ledger,
+            table: Arc::new(SymbolTable::builtin()),
+            rows: Vec::new(),
+            records: Vec::new(),
+            stamp: None,
+            problem: None,
+        };
+        match rows_of(&records) {
+            Ok(rows) if !rows.is_empty() => match build(&rows, now_ns) {
+                Ok(table) => {
+                    (sync.table, sync.rows, sync.records) = (Arc::new(table), rows, records);
+                }
+                Err(error) => {
+                    sync.keep_because(&error);
+                    sync.begin_with_own(now_ns);
+                }
+            },
+            Ok(_) => sync.begin_with_own(now_ns),
+            Err(error) => {
+                sync.keep_because(&error);
+                sync.begin_with_own(now_ns);
+            }
+        }
+        sync
+    }
+
+    fn begin_with_own(&mut self, now_ns: u64) {
+        self.rows = SymbolTable::builtin_rows();
+        let own = build(&self.rows, now_ns)
+            .expect("the built-in rows are part of the program and are checked by its tests");
+        self.table = Arc::new(own);
+    }
+
+    /// The ledger's symbols that the table was made of; none if they are the program's own.
+    pub fn records(&self) -> &[SymbolRecord] {
+        &self.records
     }
 
     /// The last table that could be built.
@@ -70,19 +112,23 @@ impl SymbolSync {
             let snapshot = self.ledger.load_symbols().await?;
             self.stamp = Some(snapshot.stamp);
             match rows_of(&snapshot.symbols).map(|rows| in_order(&self.rows, rows)) {
-                Ok(new) => rows = Some(new),
+                Ok(new) => rows = Some((new, snapshot.symbols)),
                 Err(error) => self.keep_because(&error),
             }
         }
         match rows {
             None => {}
             // The stamp moves for keys and accounts too, and a bad change may have been undone.
-            Some(rows) if rows == self.rows => self.problem = None,
-            Some(rows) => match build(&rows, now_ns) {
+            Some((rows, records)) if rows == self.rows => {
+                self.problem = None;
+                self.records = records;
+            }
+            Some((rows, records)) => match build(&rows, now_ns) {
                 Ok(table) => {
                     self.problem = None;
                     self.table = Arc::new(table);
                     self.rows = rows;
+                    self.records = records;
                     return Ok(Some(self.table()));
                 }
                 Err(error) => self.keep_because(&error),

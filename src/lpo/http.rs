@@ -20,6 +20,8 @@ mod rendered;
 mod symbols;
 mod waiting;
 
+use std::net::IpAddr;
+
 use bytes::Bytes;
 use http::header::{ALLOW, AUTHORIZATION, CACHE_CONTROL, CONTENT_TYPE};
 use http::{HeaderMap, HeaderName, HeaderValue, Method, Response};
@@ -69,6 +71,8 @@ pub struct Head<'a> {
     pub query: Option<&'a str>,
     /// Fields.
     pub headers: &'a HeaderMap,
+    /// Who sent it, as the connection says: behind a proxy that is the proxy.
+    pub peer: Option<IpAddr>,
     /// When the request arrived, Unix nanoseconds.
     pub arrived_ns: u64,
 }
@@ -121,12 +125,12 @@ impl<'a> Answerer<'a> {
         let reads = matches!(*head.method, Method::GET | Method::HEAD);
         match head.path {
             "/price" if reads => self.price(head),
-            "/prices" if head.method == Method::POST => match self.authenticate(head.headers) {
+            "/prices" if head.method == Method::POST => match self.caller(head) {
                 Ok(key) => Step::Body(Proven {
                     key_id: key.key_id,
                     arrived_ns: head.arrived_ns,
                 }),
-                Err((problem, detail)) => self.stranger(head, problem, &detail),
+                Err(refusal) => *refusal,
             },
             "/symbols" if reads => {
                 let page = self.directory.page(self.prices, (self.clock)());
@@ -174,9 +178,9 @@ impl<'a> Answerer<'a> {
     }
 
     fn price(&mut self, head: Head<'_>) -> Step {
-        let key = match self.authenticate(head.headers) {
+        let key = match self.caller(head) {
             Ok(key) => key,
-            Err((problem, detail)) => return self.stranger(head, problem, &detail),
+            Err(refusal) => return *refusal,
         };
         let arrived_ns = head.arrived_ns;
         let query = match PriceQuery::parse(head.query) {
@@ -246,6 +250,21 @@ impl<'a> Answerer<'a> {
         write_latency(&mut json, self.since(arrived_ns));
         json.close_object();
         json_response(json.finish().into(), "no-store")
+    }
+
+    /// The key that a request proves, if it may be used over HTTP by who sent it.
+    fn caller(&mut self, head: Head<'_>) -> Result<&'a KeyEntry, Box<Step>> {
+        let key = match self.authenticate(head.headers) {
+            Ok(key) => key,
+            Err((problem, detail)) => return Err(Box::new(self.stranger(head, problem, &detail))),
+        };
+        if key.allowed.permits(Protocol::Http, || head.peer) {
+            return Ok(key);
+        }
+        let detail = "This API key may not be used over HTTP, or not from this address: see 'keys show', and \
+                      remember that behind a proxy the address is the proxy's.";
+        let refusal = self.refuse(key, head.arrived_ns, Problem::Forbidden, detail, None);
+        Err(Box::new(Step::Answered(refusal)))
     }
 
     /// Finds the key that a request proves, in this order: the cheap checks, then the hashes.

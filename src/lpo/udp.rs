@@ -12,17 +12,20 @@
 //! request as if it had come alone ([`Answerer::answer`]).
 
 mod batch;
+mod peer;
 mod shed;
 mod waiting;
 
+#[cfg(doc)]
+use trinity_protocol::CLOCK_WINDOW_NS;
 use trinity_protocol::reply::{reply_entries_mut, seal_reply};
 use trinity_protocol::request::peek_request_id;
 use trinity_protocol::{
-    CLOCK_WINDOW_NS, Code, Kind, MAX_ENTRIES, MacKey, PriceEntry, PriceStatus, Refusal, ReplyHead, RequestId,
-    RequestView,
+    Code, Kind, MAX_ENTRIES, MacKey, PriceEntry, PriceStatus, Refusal, ReplyHead, RequestId, RequestView,
 };
 
 pub use self::batch::{Batch, Outcomes, reply_place};
+pub use self::peer::{NOBODY, PeerBytes, address_of};
 pub use self::shed::{Budgets, Pressure};
 pub use self::waiting::{AwaitedList, Misses};
 use crate::limits::{BATCH_MESSAGES, SESSION_IDLE_NS};
@@ -56,6 +59,8 @@ pub struct Answerer<'a> {
     pub scratch: &'a mut Scratch,
     /// The turn's clock, Unix nanoseconds.
     pub now_ns: u64,
+    /// How far a request's clock may be off, nanoseconds; at most [`CLOCK_WINDOW_NS`].
+    pub clock_window_ns: u64,
     /// Milliseconds to the end of the UTC month, for QUOTA's refill time.
     pub month_left_ms: u32,
     /// Where requests may wait for prices that are missed; `None` where nobody fetches any.
@@ -120,8 +125,10 @@ impl Answerer<'_> {
     /// Answers one datagram into `reply`, or says that it has to wait. A reply is never longer
     /// than its request, and `reply` must be as long as the request, or as the longest datagram if
     /// that is less.
+    ///
+    /// `peer` is who sent it; [`NOBODY`] is in no network that a key may be used from.
     #[inline]
-    pub fn answer(&mut self, datagram: &[u8], reply: &mut [u8]) -> Reaction {
+    pub fn answer(&mut self, datagram: &[u8], peer: &PeerBytes, reply: &mut [u8]) -> Reaction {
         let request = match RequestView::parse(datagram) {
             Ok(request) => request,
             Err(refusal) => return self.answer_malformed(refusal, datagram, reply).into(),
@@ -130,7 +137,7 @@ impl Answerer<'_> {
             return self.answer_ping(&request, reply).into();
         }
         let keys = self.keys;
-        self.answer_keyed(keys.find(request.key_id()), &request, reply)
+        self.answer_keyed(keys.find(request.key_id()), peer, &request, reply)
     }
 
     fn answer_malformed(&mut self, refusal: Refusal, datagram: &[u8], reply: &mut [u8]) -> Option<Answer> {
@@ -153,6 +160,7 @@ impl Answerer<'_> {
     fn answer_keyed(
         &mut self,
         key: Option<&KeyEntry>,
+        peer: &PeerBytes,
         request: &RequestView<'_>,
         reply: &mut [u8],
     ) -> Reaction {
@@ -161,7 +169,7 @@ impl Answerer<'_> {
                 return self.shed(what, key, request, reply).into();
             }
             if request.verify(&key.request) {
-                return self.answer_proven(key, request, reply);
+                return self.answer_proven(key, may_ask(key, peer), request, reply);
             }
         }
         self.unsigned(Code::Unauthenticated, request.request_id(), reply)
@@ -208,8 +216,15 @@ impl Answerer<'_> {
         Some(Answer { row, ..answer })
     }
 
-    fn answer_proven(&mut self, key: &KeyEntry, request: &RequestView<'_>, reply: &mut [u8]) -> Reaction {
-        if let Some(code) = self.out_of_place(request) {
+    /// Answers a proven request; `may_ask` tells whether its key may be used by its sender.
+    fn answer_proven(
+        &mut self,
+        key: &KeyEntry,
+        may_ask: bool,
+        request: &RequestView<'_>,
+        reply: &mut [u8],
+    ) -> Reaction {
+        if let Some(code) = self.out_of_place(may_ask, request) {
             let left = key.state.peek(&key.limits, self.now_ns, self.month_left_ms);
             return Reaction::Reply(self.refuse(key, code, left, request, reply));
         }
@@ -220,10 +235,10 @@ impl Answerer<'_> {
 
     /// Why a request that is proven is not looked at any further, if it is not.
     #[inline]
-    fn out_of_place(&self, request: &RequestView<'_>) -> Option<Code> {
-        if request.clock_ns().abs_diff(self.now_ns) > CLOCK_WINDOW_NS {
+    fn out_of_place(&self, may_ask: bool, request: &RequestView<'_>) -> Option<Code> {
+        if request.clock_ns().abs_diff(self.now_ns) > self.clock_window_ns {
             Some(Code::Clock)
-        } else if request.kind() != Kind::Price {
+        } else if request.kind() != Kind::Price || !may_ask {
             Some(Code::Forbidden)
         } else {
             None
@@ -395,6 +410,12 @@ impl Answerer<'_> {
             row: None,
         }
     }
+}
+
+/// Whether a key may be used over UDP by this sender.
+#[inline]
+fn may_ask(key: &KeyEntry, peer: &PeerBytes) -> bool {
+    key.allowed.permits(Protocol::Udp, || address_of(peer))
 }
 
 /// The code of a refusal by a limit, and what it tells.

@@ -30,6 +30,7 @@ use self::socket::{BatchSocket, Granted};
 use crate::clock::{self, is_due};
 use crate::limits::{METER_CLOSE_MS, PARK_MS, PARK_WAITING_MS, PARKED_REQUESTS, SPIN_MAX_US};
 use crate::lpo::udp::{Answerer, AwaitedList, Budgets, Misses, Outcomes, Pressure, Scratch};
+use crate::parameters::Parameters;
 use crate::tables::counters::{ShardCounters, Waited};
 use crate::tables::keys::KeyTable;
 use crate::tables::meter::{Meter, RowIndex};
@@ -72,6 +73,8 @@ pub struct ShardShared {
     pub stop: AtomicBool,
     /// When the UTC month ends, Unix nanoseconds.
     pub month_end_ns: AtomicU64,
+    /// Settings that may change at any time.
+    pub parameters: Parameters,
 }
 
 /// One core's share of the service.
@@ -162,7 +165,12 @@ impl Shard {
         }
         counters.heartbeat_ns.set(now_ns);
         let is_full = messages.is_ok() && self.socket.is_full();
-        self.desk.pressure = self.gauge.observe(is_full, || self.socket.backlog().ok());
+        let pressure = self.gauge.observe(is_full, || self.socket.backlog().ok());
+        self.desk.pressure = if self.desk.shared.parameters.sheds() {
+            pressure
+        } else {
+            Pressure::None
+        };
         counters.pressure.set(self.desk.pressure as u64);
         let (mut received, mut began_ns) = (0, now_ns);
         loop {
@@ -306,6 +314,11 @@ impl Shard {
         if is_due(self.sweep_due_ns, SWEEP_NS, now_ns) {
             self.sweep_due_ns = now_ns + SWEEP_NS;
             desk.windows.sweep(desk.keys.load(), now_ns);
+            let parameters = &desk.shared.parameters;
+            desk.budgets.set(
+                parameters.unsigned_per_second(),
+                parameters.overloaded_per_second(),
+            );
             // An idle shard lets go of a table that was replaced, too.
             desk.prices.load();
             desk.counters.sessions.set(desk.windows.len() as u64);
@@ -390,6 +403,7 @@ impl Desk {
             pressure: self.pressure,
             scratch: &mut self.scratch,
             now_ns,
+            clock_window_ns: self.shared.parameters.clock_window_ns(),
             month_left_ms: u32::try_from(month_end_ns.saturating_sub(now_ns) / 1_000_000).unwrap_or(u32::MAX),
             misses: self.misses.as_deref().map(|board| Misses {
                 board,

@@ -155,9 +155,11 @@ impl BatchSocket {
     pub fn batch(&mut self) -> Batch<'_> {
         let mut batch = Batch::new(self.outgoing.replies(), &self.starts);
         for datagram in &self.datagrams[..self.len] {
-            let message = self.incoming.message(usize::from(datagram.slot));
+            let slot = usize::from(datagram.slot);
+            let message = self.incoming.message(slot);
             let start = usize::from(datagram.start);
-            batch.push(&message[start..start + usize::from(datagram.len)]);
+            let datagram = &message[start..start + usize::from(datagram.len)];
+            batch.push(datagram, self.incoming.sender(slot));
         }
         batch
     }

@@ -33,6 +33,15 @@ impl LedgerHome {
         })
     }
 
+    /// For a server, which also starts while Postgres cannot be reached: a file is opened and brought
+    /// up to date, Postgres is asked nothing yet.
+    pub async fn open_for_server(&self) -> Result<Arc<dyn Ledger>> {
+        match self {
+            Self::Sqlite(_) => self.open_or_create().await,
+            Self::Postgres(_) => self.open_as_it_is().await,
+        }
+    }
+
     /// Opens the ledger that is there and brings its schema up to date. Looking in the wrong place
     /// makes nothing.
     pub async fn open_existing(&self) -> Result<Arc<dyn Ledger>> {

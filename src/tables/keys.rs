@@ -7,12 +7,17 @@
 //! share until one of its keys changes. So a change among a million keys copies one bucket and a
 //! list of pointers, and a lookup is one pointer and mostly one entry.
 
+mod allowed;
+mod builder;
+
 use std::collections::hash_map::Entry;
 use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
 
 use trinity_protocol::{KeyId, MacKey, MacKeys, Verifier};
 
+pub use self::allowed::Allowed;
+pub use self::builder::KeyTableBuilder;
 use super::limiter::{KeyState, Limits};
 
 /// Everything a core needs to know of a key. Two cache lines, shared with no other key.
@@ -29,6 +34,11 @@ pub struct KeyEntry {
     pub limits: Limits,
     /// Refused from this time on, Unix nanoseconds; `u64::MAX` is never, 0 is revoked.
     pub refused_from_ns: u64,
+    /// Over which protocols and from where it may be used.
+    pub allowed: Allowed,
+    /// Tells the verifiers that MAC keys were derived from apart, without keeping them; see
+    /// [`KeyEntry::mark_of`].
+    pub mark: u64,
     /// What requests change.
     pub state: Arc<KeyState>,
 }
@@ -59,15 +69,43 @@ impl KeyEntry {
         refused_from_ns: u64,
         state: Arc<KeyState>,
     ) -> Self {
-        let MacKeys { request, reply } = MacKeys::from_verifier(verifier);
+        let mut entry = Self::with_macs(
+            key_id,
+            MacKeys::from_verifier(verifier),
+            limits,
+            refused_from_ns,
+            state,
+        );
+        entry.mark = Self::mark_of(verifier);
+        entry
+    }
+
+    /// An entry whose MAC keys are at hand; its mark is that of no verifier.
+    pub fn with_macs(
+        key_id: KeyId,
+        MacKeys { request, reply }: MacKeys,
+        limits: Limits,
+        refused_from_ns: u64,
+        state: Arc<KeyState>,
+    ) -> Self {
         Self {
             key_id,
             request,
             reply,
             limits,
             refused_from_ns,
+            allowed: Allowed::default(),
+            mark: 0,
             state,
         }
+    }
+
+    /// The mark of a verifier.
+    pub fn mark_of(verifier: &Verifier) -> u64 {
+        let [first, ..] = verifier.as_bytes().as_chunks::<8>().0 else {
+            return 0;
+        };
+        u64::from_le_bytes(*first)
     }
 
     /// Whether the key may be used at `now_ns`: neither revoked nor expired.
@@ -96,7 +134,9 @@ impl KeyTable {
                 .iter()
                 .filter(|entry| !removed.contains(&entry.key_id))
                 .cloned();
-            return Self::laid_out(kept.chain(entries).collect());
+            let mut builder = KeyTableBuilder::default();
+            builder.extend(kept.chain(entries));
+            return builder.build();
         }
         let bucket_of = |key_id: KeyId| place_of(key_id, self.buckets.len());
         let mut changes: Vec<Change> = removed.iter().copied().map(Change::Remove).collect();
@@ -145,22 +185,6 @@ impl KeyTable {
     /// Whether there is none.
     pub const fn is_empty(&self) -> bool {
         self.len == 0
-    }
-
-    fn laid_out(mut entries: Vec<KeyEntry>) -> Self {
-        let count = entries.len().div_ceil(BUCKET_KEYS).next_power_of_two();
-        // Sorted in place, and stably: a million keys are not to be in memory twice.
-        entries.sort_by_cached_key(|entry| place_of(entry.key_id, count));
-        let none: Bucket = Arc::from(Vec::new());
-        let mut entries = entries.into_iter().peekable();
-        let buckets: Vec<_> = (0..count)
-            .map(|at| {
-                let own = std::iter::from_fn(|| entries.next_if(|entry| place_of(entry.key_id, count) == at));
-                changed(&none, own.map(Change::Put).collect())
-            })
-            .collect();
-        let len = buckets.iter().map(|bucket| entries_of(bucket).count()).sum();
-        Self { buckets, len }
     }
 }
 
@@ -290,6 +314,12 @@ mod tests {
         let table = KeyTable::default().with_changes(vec![], &[KeyId(1)]);
         assert!(table.is_empty() && table.find(KeyId(1)).is_none());
         assert_eq!(table.with_changes(vec![entry(1, 7)], &[KeyId(1)]).len(), 1);
+    }
+
+    #[test]
+    fn a_key_has_two_cache_lines_of_its_own_and_an_empty_place_costs_no_more() {
+        assert_eq!((size_of::<KeyEntry>(), align_of::<KeyEntry>()), (128, 128));
+        assert_eq!(size_of::<Option<KeyEntry>>(), 128);
     }
 
     #[test]

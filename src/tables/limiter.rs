@@ -131,6 +131,20 @@ impl Limits {
         }
     }
 
+    /// The same limits, to be kept somewhere: interval in nanoseconds, burst, requests per month.
+    pub const fn to_parts(self) -> (u64, u32, u64) {
+        (self.interval_ns, self.burst, self.per_month)
+    }
+
+    /// Limits that [`Limits::to_parts`] gave.
+    pub fn from_parts((interval_ns, burst, per_month): (u64, u32, u64)) -> Self {
+        Self {
+            interval_ns,
+            burst: burst.max(1),
+            per_month,
+        }
+    }
+
     /// Whether nothing is limited: such a key is served last to be shed.
     pub const fn is_none(&self) -> bool {
         self.interval_ns == 0 && self.per_month == u64::MAX
@@ -251,6 +265,16 @@ impl KeyState {
     /// Sets how many requests this month already had, from the ledger.
     pub fn set_month_used(&self, used: u64) {
         self.month_used.store(used, Ordering::Relaxed);
+    }
+
+    /// Counts more requests against the month.
+    pub fn add_month_used(&self, requests: u64) {
+        self.month_used.fetch_add(requests, Ordering::Relaxed);
+    }
+
+    /// Makes sure that at least so many are counted against the month.
+    pub fn raise_month_used(&self, used: u64) {
+        self.month_used.fetch_max(used, Ordering::Relaxed);
     }
 
     /// Requests counted against the month so far.

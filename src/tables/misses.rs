@@ -28,6 +28,8 @@ pub struct MissBoard {
     wanted: ArrayQueue<SymbolIndex>,
     wake: Box<dyn Fn() + Send + Sync>,
     flights: AtomicU64,
+    /// How long nobody waits again for what could not be fetched, milliseconds.
+    nothing_ms: AtomicU64,
 }
 
 /// A flight that a request waits for.
@@ -124,20 +126,15 @@ impl Word {
         matches!(self.state, State::InFlight) && now_ms.abs_diff(self.time_ms) <= MISS_FLIGHT_MS
     }
 
-    /// Whether the last flight's outcome still stands at `now_ms`.
-    const fn stands(self, now_ms: u64) -> bool {
+    /// Whether the last flight's outcome still stands at `now_ms`, if none stands longer than
+    /// `longest_ms`.
+    const fn stands(self, now_ms: u64, longest_ms: u64) -> bool {
         matches!(self.state, State::Over)
             && now_ms < self.time_ms
             // Further ahead than any outcome stands: the clock was set back since.
-            && self.time_ms - now_ms <= LONGEST_MS
+            && self.time_ms - now_ms <= longest_ms
     }
 }
-
-const LONGEST_MS: u64 = if MISS_NOTHING_MS > MISS_AGAIN_MS {
-    MISS_NOTHING_MS
-} else {
-    MISS_AGAIN_MS
-};
 
 impl MissBoard {
     /// A board for every symbol there can be. `wake` is called once per flight, by the core that
@@ -154,6 +151,7 @@ impl MissBoard {
             wanted: ArrayQueue::new(queue.max(1)),
             wake: Box::new(wake),
             flights: AtomicU64::new(0),
+            nothing_ms: AtomicU64::new(MISS_NOTHING_MS),
         }
     }
 
@@ -172,7 +170,7 @@ impl MissBoard {
                     generation: word.generation,
                 });
             }
-            if word.stands(now_ms) {
+            if word.stands(now_ms, self.longest_ms()) {
                 return Want::Nothing;
             }
             let mine = Word {
@@ -207,6 +205,17 @@ impl MissBoard {
         })
     }
 
+    /// Says how long nobody waits again for a symbol that could not be fetched; what was noted for
+    /// longer does not stand any more.
+    pub fn set_nothing_ms(&self, nothing_ms: u64) {
+        self.nothing_ms.store(nothing_ms, Ordering::Relaxed);
+    }
+
+    /// The longest that any outcome stands.
+    fn longest_ms(&self) -> u64 {
+        self.nothing_ms.load(Ordering::Relaxed).max(MISS_AGAIN_MS)
+    }
+
     /// Whether a flight is over. What it brought was published before.
     pub fn is_over(&self, ticket: Ticket) -> bool {
         let word = self
@@ -220,7 +229,9 @@ impl MissBoard {
     /// Whether a symbol may still be fetched: it was not just fetched, in vain or not.
     pub fn may_come(&self, symbol: SymbolIndex, now_ns: u64) -> bool {
         let word = self.words.get(symbol.0 as usize);
-        word.is_some_and(|cell| !Word::unpack(cell.load(Ordering::Relaxed)).stands(now_ns / 1_000_000))
+        word.is_some_and(|cell| {
+            !Word::unpack(cell.load(Ordering::Relaxed)).stands(now_ns / 1_000_000, self.longest_ms())
+        })
     }
 
     /// The next symbol to fetch; for the control plane.
@@ -230,12 +241,16 @@ impl MissBoard {
 
     /// Ends a symbol's flight; for the control plane, once what was fetched is published.
     /// `found` tells whether that was anything: if not, nobody waits for the symbol for
-    /// [`MISS_NOTHING_MS`]. A flight that is over already stays so.
+    /// [`MISS_NOTHING_MS`], or as long as [`MissBoard::set_nothing_ms`] said. A flight that is over already stays so.
     pub fn finish(&self, symbol: SymbolIndex, found: bool, now_ns: u64) {
         let Some(cell) = self.words.get(symbol.0 as usize) else {
             return;
         };
-        let stands_ms = if found { MISS_AGAIN_MS } else { MISS_NOTHING_MS };
+        let stands_ms = if found {
+            MISS_AGAIN_MS
+        } else {
+            self.nothing_ms.load(Ordering::Relaxed)
+        };
         let mut bits = cell.load(Ordering::Relaxed);
         while Word::unpack(bits).state == State::InFlight {
             let over = Word {
@@ -508,7 +523,7 @@ mod tests {
                     while let Some(symbol) = board.next() {
                         taken += 1;
                         // Long ago, so that no outcome stands.
-                        board.finish(symbol, taken % 2 == 0, NOW - LONGEST_MS * MS);
+                        board.finish(symbol, taken % 2 == 0, NOW - MISS_NOTHING_MS * MS);
                     }
                     if over {
                         break;

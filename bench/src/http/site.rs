@@ -108,6 +108,7 @@ impl Site {
         let shared = Arc::new(ShardShared {
             stop: AtomicBool::new(false),
             month_end_ns: AtomicU64::new(now_ns + Duration::from_hours(24).as_nanos() as u64),
+            ..ShardShared::default()
         });
         let who = Arc::<Who>::default();
         let parts = WebParts {

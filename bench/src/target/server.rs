@@ -96,6 +96,7 @@ pub(super) fn start(
     let shared = Arc::new(ShardShared {
         stop: AtomicBool::new(false),
         month_end_ns: AtomicU64::new(now_ns + Duration::from_hours(24).as_nanos() as u64),
+        ..ShardShared::default()
     });
     let mut shards = Vec::new();
     let mut all_pages = Vec::new();

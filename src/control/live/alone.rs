@@ -11,7 +11,7 @@ use super::{LiveParts, LiveSettings};
 use crate::clock;
 use crate::control::explain::ExplainDesk;
 use crate::control::market::{Publisher, names};
-use crate::control::ops::{Fact, KeysFacts, LedgerFacts, MarketFacts, Ops, ProcessFacts};
+use crate::control::ops::{Fact, KeysFacts, LedgerFacts, MarketFacts, Ops, ParameterFacts, ProcessFacts};
 use crate::market::replay::Speed;
 use crate::market::symbol::SymbolTable;
 use crate::tables::misses::MissBoard;
@@ -45,6 +45,7 @@ impl LiveParts {
             ledger: LedgerFacts::new("none"),
             journal: Arc::default(),
             keys: KeysFacts::default(),
+            parameters: ParameterFacts::default(),
             stopping_since_ns: Fact::default(),
         };
         let parts = Self {

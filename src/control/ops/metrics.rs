@@ -448,6 +448,37 @@ fn ledger_and_keys(out: &mut Exposition, ops: &Ops, now_ns: u64) {
         "Time since the keys were last read from the ledger.",
     )
     .sample(&[], seconds(ops.age_ns(ops.keys.last_sync_ns.get(), now_ns)));
+    out.gauge(
+        "trinity_keys_unusable",
+        "Rows of the ledger that mean nothing; their keys are refused.",
+    )
+    .sample(&[], ops.keys.unusable.get());
+    out.gauge(
+        "trinity_keys_from_snapshot",
+        "Whether keys are those of the snapshot, because the ledger could not be reached since the start.",
+    )
+    .sample(&[], u8::from(ops.keys.snapshot_ns.get() != 0));
+    let written_ns = ops.keys.snapshot_written_ns.get();
+    if written_ns != 0 {
+        out.gauge(
+            "trinity_snapshot_age_seconds",
+            "Age of the last snapshot of the ledger that was written.",
+        )
+        .sample(&[], seconds(now_ns.saturating_sub(written_ns)));
+    }
+    let problems = ops.parameters.problems.read();
+    out.gauge(
+        "trinity_parameters_refused",
+        "Parameters that are set and not followed.",
+    )
+    .sample(&[], problems.len());
+    let mut family = out.gauge(
+        "trinity_parameter_refused_info",
+        "A parameter that is set and not followed; the log says why.",
+    );
+    for problem in &*problems {
+        family.sample(&[("name", &problem.name)], 1);
+    }
 }
 
 /// Resident set of this process (proc(5), `status`, `VmRSS`, in kilobytes).

@@ -50,6 +50,7 @@ fn board() -> (Ops, PriceWriter) {
         ledger: LedgerFacts::new("sqlite"),
         journal: Arc::default(),
         keys: KeysFacts::default(),
+        parameters: ParameterFacts::default(),
         stopping_since_ns: Fact::default(),
     };
     for shard in &ops.shards {

@@ -99,6 +99,14 @@ pub(super) fn readiness(ops: &Ops, now_ns: u64) -> (Vec<Finding>, Vec<Finding>) 
             "they were not read from the ledger yet, so every request would be refused",
             ops.process.started_ns,
         ));
+    } else if ops.keys.snapshot_ns.get() != 0 {
+        let as_of = Timestamp::from_nanosecond(ops.keys.snapshot_ns.get().into());
+        let as_of = as_of.map_or_else(|_| String::new(), |time| format!("{time:.0}"));
+        let reason = format!(
+            "the ledger could not be reached at the start: keys as of {as_of} from the snapshot, and a key that was \
+             revoked since is still served"
+        );
+        warnings.push(finding("keys", &reason, ops.process.started_ns));
     } else if is_stale(synced_ns, KEYS_STALE_MS, now_ns) {
         warnings.push(finding(
             "keys",
@@ -111,6 +119,16 @@ pub(super) fn readiness(ops: &Ops, now_ns: u64) -> (Vec<Finding>, Vec<Finding>) 
             "there is none: make one with 'keys create'",
             synced_ns,
         ));
+    }
+    let unusable = ops.keys.unusable.get();
+    if unusable > 0 {
+        let reason =
+            format!("{unusable} rows in the ledger mean nothing and their keys are refused: see the log");
+        warnings.push(finding("keys", &reason, synced_ns));
+    }
+    for problem in &*ops.parameters.problems.read() {
+        let reason = format!("{} is not followed: {}", problem.name, problem.why);
+        warnings.push(finding("parameters", &reason, ops.process.started_ns));
     }
     let ledger = ops.ledger.state();
     if let Some(error) = &ledger.error {

@@ -11,8 +11,6 @@ use super::UsageFlush;
 use crate::clock;
 use crate::control::health::Health;
 use crate::control::ops::{LedgerSide, Ops};
-use crate::limits::{USAGE_KEEP_DAYS, USAGE_TEND_S};
-use crate::store::Ledger;
 
 /// How often closed pages are looked for.
 const TICK: Duration = Duration::from_millis(200);
@@ -49,7 +47,6 @@ async fn run(mut flush: UsageFlush, ops: Arc<Ops>, stop: Arc<Notify>) -> UsageFl
     let mut health = Health::new("ledger (writing usage)");
     let mut tick = tokio::time::interval(TICK);
     tick.set_missed_tick_behavior(MissedTickBehavior::Delay);
-    let mut tend_at = clock::monotonic();
     loop {
         tokio::select! {
             () = stop.notified() => return flush,
@@ -66,31 +63,9 @@ async fn run(mut flush: UsageFlush, ops: Arc<Ops>, stop: Arc<Notify>) -> UsageFl
             Ok(()) => ops.ledger.succeeded(LedgerSide::Writes, now_ns),
             Err(error) => ops.ledger.failed(LedgerSide::Writes, now_ns, error.to_string()),
         }
-        let works = health.note(
+        health.note(
             result,
             "usage waits in the journal and is written when the ledger is back",
         );
-        if works.is_some() && clock::monotonic() >= tend_at {
-            tend_at = clock::monotonic() + tend(&*flush.ledger, now_ns).await;
-        }
-    }
-}
-
-/// Keeps the ledger's house; tells when to look again.
-async fn tend(ledger: &dyn Ledger, now_ns: u64) -> Duration {
-    match ledger.tend_usage(now_ns / 1_000_000_000, USAGE_KEEP_DAYS).await {
-        Ok(tended) if tended.dropped > 0 => {
-            tracing::info!(
-                days = tended.dropped,
-                "usage by the second was dropped, its sums are kept"
-            );
-            // There may be more.
-            TICK
-        }
-        Ok(_) => Duration::from_secs(USAGE_TEND_S),
-        Err(error) => {
-            tracing::warn!(%error, "the ledger's usage could not be tended; tried again soon");
-            Duration::from_mins(1)
-        }
     }
 }

@@ -20,9 +20,9 @@ pub struct ExplainQuery {
 
 impl Answerer<'_> {
     pub(super) fn explain(&mut self, head: Head<'_>, encoded: &str) -> Step {
-        let key = match self.authenticate(head.headers) {
+        let key = match self.caller(head) {
             Ok(key) => key,
-            Err((problem, detail)) => return self.stranger(head, problem, &detail),
+            Err(refusal) => return *refusal,
         };
         let arrived_ns = head.arrived_ns;
         if head.query.is_some_and(|query| !query.is_empty()) {

@@ -13,6 +13,7 @@
 mod head;
 
 use std::fmt;
+use std::net::IpAddr;
 
 use jiff::Timestamp;
 use jiff::fmt::rfc2822::DateTimePrinter;
@@ -45,7 +46,7 @@ pub enum Plain {
     Other,
 }
 
-/// When a request came, and to which keys.
+/// When and from whom a request came, and to which keys.
 #[derive(Clone, Copy, Debug)]
 pub struct Moment {
     /// When the request arrived, Unix nanoseconds.
@@ -54,6 +55,8 @@ pub struct Moment {
     pub now_ns: u64,
     /// Changes whenever the key table does.
     pub keys: u64,
+    /// Who sent it, as the connection says.
+    pub peer: Option<IpAddr>,
 }
 
 /// What a connection remembers of its last plain request.
@@ -146,6 +149,9 @@ impl<'a> Answerer<'a> {
             Ok(found) => found,
             Err(other) => return other,
         };
+        if !key.allowed.permits(Protocol::Http, || moment.peer) {
+            return Plain::Other;
+        }
         match self.answer_plain(query, key, moment, desk, out) {
             Some(now_ns) => Plain::Answered { length, now_ns },
             None => Plain::Other,

@@ -26,6 +26,8 @@ pub enum Problem {
     MistypedKey,
     /// Unknown, revoked, expired or wrong key: one answer for all of them.
     RefusedKey,
+    /// The key may not be used over HTTP, or not from this address.
+    Forbidden,
     /// No such asset here.
     UnknownAsset,
     /// No such route.
@@ -71,7 +73,7 @@ const fn row(slug: &'static str, status: StatusCode, title: &'static str, code: 
 
 impl Problem {
     /// Every problem.
-    pub const ALL: [Self; 19] = [
+    pub const ALL: [Self; 20] = [
         Self::KeyInQuery,
         Self::BadQuery,
         Self::BadBody,
@@ -80,6 +82,7 @@ impl Problem {
         Self::MissingKey,
         Self::MistypedKey,
         Self::RefusedKey,
+        Self::Forbidden,
         Self::UnknownAsset,
         Self::NotFound,
         Self::MethodNotAllowed,
@@ -104,6 +107,7 @@ impl Problem {
             Self::MissingKey => row("missing-key", StatusCode::UNAUTHORIZED, "API key missing", Code::Unauthenticated),
             Self::MistypedKey => row("mistyped-key", StatusCode::UNAUTHORIZED, "Not an API key", Code::Unauthenticated),
             Self::RefusedKey => row("refused-key", StatusCode::UNAUTHORIZED, "API key refused", Code::Unauthenticated),
+            Self::Forbidden => row("forbidden", StatusCode::FORBIDDEN, "API key not allowed here", Code::Forbidden),
             // The question was answered: over UDP the same is an OK reply with UNKNOWN_SYMBOL.
             Self::UnknownAsset => row("unknown-asset", StatusCode::NOT_FOUND, "Unknown asset", Code::Ok),
             Self::NotFound => row("not-found", StatusCode::NOT_FOUND, "Nothing here", Code::Malformed),

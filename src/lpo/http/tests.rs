@@ -9,12 +9,15 @@ use trinity_protocol::{PriceFlags, PriceStatus, Symbol};
 use super::*;
 use crate::limits::{METER_REQUEST_ROWS, MISS_WAIT_MS};
 use crate::tables::counters::{MissCounters, Waited};
+use crate::tables::keys::Allowed;
 use crate::tables::limiter::Limits;
 use crate::tables::meter::{MeterPages, UsagePage};
 use crate::tables::misses::MissBoard;
 use crate::tables::prices::{PriceRecord, PriceWriter, SymbolIndex, SymbolNames};
 
 pub(super) const NOW: u64 = 1_700_000_000_000_000_000;
+/// Who asks.
+pub(super) const PEER: Option<IpAddr> = Some(IpAddr::V4(std::net::Ipv4Addr::new(10, 1, 2, 3)));
 pub(super) const UNLIMITED: Limits = Limits::NONE;
 
 pub(super) struct Server {
@@ -50,7 +53,8 @@ pub(super) fn live(mantissa: i64, exponent: i8) -> PriceRecord {
 }
 
 impl Server {
-    /// Key 1 is good, 2 is revoked, 3 expires at `NOW`.
+    /// Key 1 is good, 2 is revoked, 3 expires at `NOW`; 4 may be used from elsewhere, 5 from here, 6
+    /// not over HTTP.
     pub(super) fn new(limits: Limits) -> Self {
         let symbol = |name: &str| Symbol::new(name).expect("a symbol");
         let names: Vec<_> = (0..150)
@@ -67,8 +71,20 @@ impl Server {
         let names = Arc::new(SymbolNames::new(names, &aliases).expect("distinct"));
         let (mut writer, tables) = PriceWriter::new(&names, 1);
         writer.publish(SymbolIndex(0), live(2_263_950_000, -5));
-        let keys = [(1, u64::MAX), (2, 0), (3, NOW)]
-            .map(|(id, until)| KeyEntry::new(KeyId(id), &key(id).verifier(), limits, until, Arc::default()));
+        let never = u64::MAX;
+        let network = |text: &str| Allowed::new(true, true, &[text.parse().expect("a network")]);
+        let keys = [
+            (1, never, Allowed::default()),
+            (2, 0, Allowed::default()),
+            (3, NOW, Allowed::default()),
+            (4, never, network("192.0.2.0/24")),
+            (5, never, network("10.0.0.0/8")),
+            (6, never, Allowed::new(true, false, &[])),
+        ]
+        .map(|(id, until, allowed)| KeyEntry {
+            allowed,
+            ..KeyEntry::new(KeyId(id), &key(id).verifier(), limits, until, Arc::default())
+        });
         let (meter, pages) = Meter::new();
         Self {
             prices: tables[0].load_full(),
@@ -99,6 +115,7 @@ impl Server {
     pub(super) fn ask_on(&mut self, now_ns: u64, target: &str, headers: &HeaderMap) -> Answer {
         let (path, query) = target.split_once('?').expect("a query");
         let head = Head {
+            peer: PEER,
             method: &Method::GET,
             path,
             query: Some(query),
@@ -134,6 +151,7 @@ impl Server {
             .split_once('?')
             .map_or((target, None), |(p, q)| (p, Some(q)));
         let head = Head {
+            peer: PEER,
             method: &Method::from_bytes(method.as_bytes()).expect("a token"),
             path,
             query,
@@ -196,6 +214,56 @@ pub(super) fn bearer(token: &str) -> HeaderMap {
         HeaderValue::from_str(&value).expect("a field value"),
     );
     headers
+}
+
+#[test]
+fn a_key_that_may_not_be_used_from_here_gets_403_counted_as_its_own_and_charged_to_nobody() {
+    let mut server = Server::new(Limits::new(Some(10), Some(10), Some(100)));
+    let routes = [
+        ("GET", "/price?asset=btc"),
+        ("POST", "/prices"),
+        ("GET", "/price/BTC-USD/explain"),
+    ];
+    let body = br#"{"assets":["btc"]}"#;
+    for (id, refused) in [(4, true), (5, false), (6, true)] {
+        let headers = bearer(&key(id).expose().to_string());
+        for (method, target) in routes {
+            let answer = server.ask_at(NOW, method, target, &headers, body);
+            assert_eq!(
+                answer.response.status() == StatusCode::FORBIDDEN,
+                refused,
+                "{id} {method} {target}"
+            );
+            assert_eq!(answer.code == Code::Forbidden, refused);
+            assert!(
+                answer.response.headers().contains_key("ratelimit"),
+                "it is told what it has left"
+            );
+        }
+        let state = &server.keys.find(KeyId(id)).expect("there").state;
+        assert_eq!(state.month_used(), if refused { 0 } else { 3 });
+    }
+    server.meter.close();
+    let page = server.pages.take().expect("something was counted");
+    let forbidden = |id| -> u64 {
+        let rows = page.requests().into_iter();
+        rows.filter(|row| row.outcome == Code::Forbidden && row.key_id == KeyId(id))
+            .map(|row| row.count)
+            .sum()
+    };
+    assert_eq!((forbidden(4), forbidden(5), forbidden(6)), (3, 0, 3));
+    let stranger = bearer(
+        &ApiKey::from_parts(4, [9; 32])
+            .expect("in range")
+            .expose()
+            .to_string(),
+    );
+    let answer = server.ask_at(NOW, "GET", "/price?asset=btc", &stranger, b"");
+    assert_eq!(
+        answer.response.status(),
+        StatusCode::UNAUTHORIZED,
+        "nothing is said of a key that is not proven"
+    );
 }
 
 #[test]
@@ -718,6 +786,7 @@ fn ask_fetching(server: &mut Server, board: &MissBoard, waiting: usize, target: 
         }),
     };
     let step = answerer.begin(Head {
+        peer: PEER,
         method: &Method::GET,
         path,
         query: Some(query),

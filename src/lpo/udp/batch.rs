@@ -13,7 +13,7 @@ use trinity_protocol::auth::MAX_TRAIN;
 use trinity_protocol::reply::write_reply_head;
 use trinity_protocol::{Code, Kind, MAX_DATAGRAM, MIN_DATAGRAM, RequestView, TAG_LEN, datagram_len};
 
-use super::{Answerer, AwaitedList, Protocol, Reaction, refusal, seconds};
+use super::{Answerer, AwaitedList, PeerBytes, Protocol, Reaction, may_ask, refusal, seconds};
 use crate::limits::BATCH_MESSAGES;
 use crate::tables::keys::KeyEntry;
 use crate::tables::limiter::TrainGrant;
@@ -24,6 +24,7 @@ use crate::tables::window::Sighting;
 #[derive(Debug)]
 pub struct Batch<'b> {
     datagrams: [&'b [u8]; BATCH_MESSAGES],
+    peers: [&'b PeerBytes; BATCH_MESSAGES],
     len: usize,
     /// Places of replies, one behind the other, so that replies which go to one peer can be sent
     /// as one piece.
@@ -74,20 +75,22 @@ impl<'b> Batch<'b> {
     pub const fn new(places: &'b mut [u8], starts: &'b [u32; BATCH_MESSAGES + 1]) -> Self {
         Self {
             datagrams: [&[]; BATCH_MESSAGES],
+            peers: [super::NOBODY; BATCH_MESSAGES],
             len: 0,
             places,
             starts,
         }
     }
 
-    /// Adds a datagram.
+    /// Adds a datagram and who sent it.
     ///
     /// # Panics
     ///
     /// If the batch is full.
     #[inline]
-    pub const fn push(&mut self, datagram: &'b [u8]) {
+    pub const fn push(&mut self, datagram: &'b [u8], peer: &'b PeerBytes) {
         self.datagrams[self.len] = datagram;
+        self.peers[self.len] = peer;
         self.len += 1;
     }
 
@@ -173,7 +176,8 @@ impl Answerer<'_> {
         outcomes.clear(batch.len);
         if !self.is_roomy(batch.len) {
             for position in (0..batch.len).filter(|position| skip >> position & 1 == 0) {
-                let reaction = self.answer(batch.datagrams[position], batch.reply(position));
+                let peer = batch.peers[position];
+                let reaction = self.answer(batch.datagrams[position], peer, batch.reply(position));
                 self.note(outcomes, position, reaction);
             }
             return;
@@ -233,7 +237,8 @@ impl Answerer<'_> {
         let (Some(key), [_, _, ..]) = (usable, members) else {
             for member in members {
                 let position = keyed.position(*member);
-                let reaction = self.answer_keyed(key, keyed.view(*member), batch.reply(position));
+                let (peer, view) = (batch.peers[position], keyed.view(*member));
+                let reaction = self.answer_keyed(key, peer, view, batch.reply(position));
                 self.note(outcomes, position, reaction);
             }
             return;
@@ -247,9 +252,14 @@ impl Answerer<'_> {
             return;
         }
         let right = keyed.verify(key, members);
+        let may_ask = if key.allowed.is_restricted() {
+            keyed.may_ask(key, members, batch)
+        } else {
+            u64::MAX
+        };
         let mut at = 0;
         while at < members.len() {
-            let run = self.run(&members[at..], right >> at, keyed);
+            let run = self.run(&members[at..], (right & may_ask) >> at, keyed);
             if run > 1 {
                 self.answer_run(key, &members[at..at + run], keyed, batch, outcomes);
                 at += run;
@@ -258,7 +268,7 @@ impl Answerer<'_> {
             let (view, position) = (keyed.view(members[at]), keyed.position(members[at]));
             let reply = batch.reply(position);
             let reaction = if right >> at & 1 == 1 {
-                self.answer_proven(key, view, reply)
+                self.answer_proven(key, may_ask >> at & 1 == 1, view, reply)
             } else {
                 self.unsigned(Code::Unauthenticated, view.request_id(), reply)
                     .into()
@@ -268,9 +278,9 @@ impl Answerer<'_> {
         }
     }
 
-    /// How many of these requests, from the first on, are proven, in place, of one session, and
-    /// rise.
-    fn run(&self, members: &[u8], right: u64, keyed: &Keyed<'_>) -> usize {
+    /// How many of these requests, from the first on, are good (proven, and may be asked), in place,
+    /// of one session, and rise.
+    fn run(&self, members: &[u8], good: u64, keyed: &Keyed<'_>) -> usize {
         let mut last = None;
         members
             .iter()
@@ -281,7 +291,7 @@ impl Answerer<'_> {
                 let rises =
                     last.is_none_or(|(session, counter)| session == id.session && counter < id.counter);
                 last = Some((id.session, id.counter));
-                rises && right >> i & 1 == 1 && self.out_of_place(view).is_none()
+                rises && good >> i & 1 == 1 && self.out_of_place(true, view).is_none()
             })
             .count()
     }
@@ -307,7 +317,7 @@ impl Answerer<'_> {
                 self.note(outcomes, position, reaction);
                 for member in &members[1..] {
                     let position = keyed.position(*member);
-                    let reaction = self.answer_proven(key, keyed.view(*member), batch.reply(position));
+                    let reaction = self.answer_proven(key, true, keyed.view(*member), batch.reply(position));
                     self.note(outcomes, position, reaction);
                 }
                 return;
@@ -447,6 +457,23 @@ impl<'b> Keyed<'b> {
         }
         key.request
             .verify_train(&signed[..members.len()], &tags[..members.len()])
+    }
+
+    /// Which of the members come from where their key may be used: bit `i` is the `i`-th. They come
+    /// from one sender mostly, so it is not looked at again as long as it is the same.
+    #[cold]
+    fn may_ask(&self, key: &KeyEntry, members: &[u8], batch: &Batch<'_>) -> u64 {
+        let (mut bits, mut last) = (0, None);
+        for (i, member) in members.iter().enumerate() {
+            let peer = batch.peers[self.position(*member)];
+            let may = match last {
+                Some((known, may)) if known == peer => may,
+                _ => may_ask(key, peer),
+            };
+            last = Some((peer, may));
+            bits |= u64::from(may) << i;
+        }
+        bits
     }
 }
 

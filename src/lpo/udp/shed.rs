@@ -56,7 +56,10 @@ pub struct Budgets {
 #[derive(Debug)]
 struct Budget {
     state: KeyState,
-    limits: Limits,
+    limits: Cell<Limits>,
+    per_second: Cell<u32>,
+    /// What of a second's replies may go at once: one of so many.
+    burst_part: u32,
 }
 
 impl Default for Budgets {
@@ -70,6 +73,13 @@ impl Default for Budgets {
 }
 
 impl Budgets {
+    /// Says how many replies a second there may be, to those who have proven nothing and to those
+    /// who are shed; 0 is none.
+    pub fn set(&self, unsigned: u32, overloaded: u32) {
+        self.unsigned.set(unsigned);
+        self.overloaded.set(overloaded);
+    }
+
     /// Whether one more unsigned error may be sent.
     pub(super) fn unsigned(&self, now_ns: u64) -> bool {
         self.unsigned.take(now_ns)
@@ -103,11 +113,20 @@ impl Budget {
     fn new(per_second: u32, burst: u32) -> Self {
         Self {
             state: KeyState::default(),
-            limits: Limits::new(Some(per_second), Some(burst), None),
+            limits: Cell::new(Limits::new(Some(per_second), Some(burst), None)),
+            per_second: Cell::new(per_second),
+            burst_part: per_second / burst,
+        }
+    }
+
+    fn set(&self, per_second: u32) {
+        if self.per_second.replace(per_second) != per_second {
+            let burst = per_second.div_ceil(self.burst_part);
+            self.limits.set(Limits::new(Some(per_second), Some(burst), None));
         }
     }
 
     fn take(&self, now_ns: u64) -> bool {
-        self.state.acquire(&self.limits, now_ns, 0).is_ok()
+        self.per_second.get() > 0 && self.state.acquire(&self.limits.get(), now_ns, 0).is_ok()
     }
 }

@@ -10,7 +10,10 @@ use trinity_protocol::{
 };
 
 use super::*;
+use trinity_protocol::CLOCK_WINDOW_NS;
+
 use crate::limits::UNSIGNED_ERRORS_BURST;
+use crate::tables::keys::Allowed;
 use crate::tables::keys::KeyEntry;
 use crate::tables::limiter::Limits;
 use crate::tables::meter::MeterPages;
@@ -53,8 +56,21 @@ impl Server {
         };
         writer.publish(SymbolIndex(0), record);
         let verifier = Verifier::from_bytes([3; 32]);
-        let keys = [(1, u64::MAX), (2, 0), (3, NOW)]
-            .map(|(id, until)| KeyEntry::new(KeyId(id), &verifier, limits, until, Arc::default()));
+        let keys = [
+            (1, u64::MAX),
+            (2, 0),
+            (3, NOW),
+            (NETWORK, u64::MAX),
+            (HTTP_ONLY, u64::MAX),
+        ]
+        .map(|(id, until)| KeyEntry {
+            allowed: match id {
+                NETWORK => Allowed::new(true, true, &["10.0.0.0/8".parse().expect("a network")]),
+                HTTP_ONLY => Allowed::new(false, true, &[]),
+                _ => Allowed::default(),
+            },
+            ..KeyEntry::new(KeyId(id), &verifier, limits, until, Arc::default())
+        });
         let (meter, pages) = Meter::new();
         Self {
             prices: tables[0].load_full(),
@@ -81,6 +97,7 @@ impl Server {
             pressure: self.pressure,
             scratch: &mut self.scratch,
             now_ns,
+            clock_window_ns: CLOCK_WINDOW_NS,
             month_left_ms: 1_000,
             misses: None,
         }
@@ -94,8 +111,9 @@ impl Server {
         }
         let mut places = vec![0; BATCH_MESSAGES * MAX_DATAGRAM];
         let mut batch = Batch::new(&mut places, &starts);
-        for datagram in datagrams {
-            batch.push(datagram);
+        let peers: Vec<_> = datagrams.iter().map(|datagram| peer_of(datagram)).collect();
+        for (datagram, peer) in datagrams.iter().zip(&peers) {
+            batch.push(datagram, peer);
         }
         let mut outcomes = Outcomes::default();
         self.answerer(now_ns).answer_batch(&mut batch, 0, &mut outcomes);
@@ -112,7 +130,10 @@ impl Server {
 
     fn ask(&mut self, datagram: &[u8], now_ns: u64) -> Option<Vec<u8>> {
         let mut reply = [0; MAX_DATAGRAM];
-        let answer = self.answerer(now_ns).answer(datagram, &mut reply).reply()?;
+        let answer = self
+            .answerer(now_ns)
+            .answer(datagram, &peer_of(datagram), &mut reply)
+            .reply()?;
         assert!(
             answer.len <= datagram.len(),
             "a reply is never longer than its request"
@@ -154,6 +175,74 @@ impl Server {
             .map(|r| r.count)
             .sum()
     }
+}
+
+/// A key that may be used from 10.0.0.0/8, and one that may not be used over UDP.
+const NETWORK: u64 = 5;
+const HTTP_ONLY: u64 = 6;
+
+/// Who sends a datagram: 10.1.2.3 if its request's counter is even, otherwise 192.0.2.1.
+fn peer_of(datagram: &[u8]) -> PeerBytes {
+    let even = datagram.get(16).is_some_and(|counter| counter % 2 == 0);
+    let mut peer = [0; 28];
+    peer[..2].copy_from_slice(&(libc::AF_INET as u16).to_ne_bytes());
+    peer[4..8].copy_from_slice(if even { &[10, 1, 2, 3] } else { &[192, 0, 2, 1] });
+    peer
+}
+
+#[test]
+fn a_key_is_good_only_from_its_networks_and_over_its_protocols() {
+    let mut server = Server::new(Limits::new(Some(10), Some(10), Some(100)));
+    let (here, elsewhere) = (RequestId::new(9, 2), RequestId::new(9, 3));
+    assert_eq!(server.code(NETWORK, here, NOW, NOW), Code::Ok);
+    assert_eq!(server.code(NETWORK, elsewhere, NOW, NOW), Code::Forbidden);
+    assert_eq!(server.code(HTTP_ONLY, here, NOW, NOW), Code::Forbidden);
+    // Whoever has not proven the key learns nothing of its networks.
+    let mut forged = server.request(NETWORK, elsewhere, NOW, &["BTC-USD"]);
+    forged[79] ^= 1;
+    let reply = server.ask(&forged, NOW).expect("answered");
+    let code = |reply: &[u8]| ReplyView::parse(reply).expect("well-formed").head().code;
+    assert_eq!(code(&reply), Code::Unauthenticated);
+    // It is told what is left, and charged nothing.
+    let refused = server.request(NETWORK, elsewhere, NOW, &["BTC-USD"]);
+    let reply = server.ask(&refused, NOW).expect("answered");
+    let head = ReplyView::parse(&reply).expect("well-formed").head();
+    assert_eq!((head.code, head.remaining), (Code::Forbidden, 9));
+    let state = &server.keys.find(KeyId(NETWORK)).expect("there").state;
+    assert_eq!(state.month_used(), 1);
+    server.meter.close();
+    let page = server.pages.take().expect("something was counted");
+    let forbidden: u64 = page
+        .requests()
+        .iter()
+        .filter(|row| row.outcome == Code::Forbidden && row.key_id == KeyId(NETWORK))
+        .map(|row| row.count)
+        .sum();
+    assert_eq!(forbidden, 2, "counted as an outcome of the key");
+}
+
+#[test]
+fn every_refusal_of_a_limit_says_what_is_left_and_when_there_will_be_more() {
+    let mut server = Server::new(Limits::new(Some(10), Some(1), None));
+    let head = |server: &mut Server, counter| {
+        let request = server.request(1, RequestId::new(9, counter), NOW, &["BTC-USD"]);
+        let reply = server.ask(&request, NOW).expect("answered");
+        ReplyView::parse(&reply).expect("well-formed").head()
+    };
+    assert_eq!(head(&mut server, 1).code, Code::Ok);
+    let refused = head(&mut server, 2);
+    assert_eq!(
+        (refused.code, refused.remaining, refused.refill_ms),
+        (Code::RateLimited, 0, 100)
+    );
+    let mut server = Server::new(Limits::new(None, None, Some(1)));
+    assert_eq!(head(&mut server, 1).code, Code::Ok);
+    let refused = head(&mut server, 2);
+    assert_eq!(
+        (refused.code, refused.remaining, refused.refill_ms),
+        (Code::Quota, 0, 1_000),
+        "until the month ends"
+    );
 }
 
 #[test]

@@ -167,6 +167,16 @@ impl Incoming {
         &bytes[..len.min(RECEIVE_SLOT_BYTES)]
     }
 
+    /// Who sent a message of the last batch, as the kernel wrote it.
+    #[inline]
+    pub(super) fn sender(&self, slot: usize) -> &Peer {
+        let at = self.arena.as_ptr();
+        // SAFETY: the arena is live; the reference is to the beginning of one field, a
+        // `sockaddr_storage`, which is longer than a `Peer` and no less aligned, and whose bytes were
+        // all written (zeros, then the kernel's). The kernel writes it only under `&mut self`.
+        unsafe { &*(&raw const (*at).peers[slot]).cast::<Peer>() }
+    }
+
     /// Bytes of each datagram of a message but the last, which may be shorter; the message is one
     /// datagram if it is no longer than this.
     #[inline]

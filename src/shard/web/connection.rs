@@ -7,6 +7,7 @@
 
 use std::cell::{Cell, RefCell};
 use std::io;
+use std::net::IpAddr;
 use std::pin::Pin;
 use std::rc::Rc;
 use std::task::{Context, Poll, Waker};
@@ -41,6 +42,7 @@ pub(super) enum Phase {
 /// What the worker, the stream and the service share of a connection.
 #[derive(Debug)]
 pub(super) struct Watch {
+    peer: Option<IpAddr>,
     phase: Cell<Phase>,
     /// When the phase began, on the worker's coarse clock, milliseconds.
     since_ms: Cell<u64>,
@@ -85,8 +87,9 @@ enum Left {
 }
 
 impl Watch {
-    pub(super) const fn new(now_ms: u64) -> Self {
+    pub(super) const fn new(peer: Option<IpAddr>, now_ms: u64) -> Self {
         Self {
+            peer,
             phase: Cell::new(Phase::New),
             since_ms: Cell::new(now_ms),
             blocked_ms: Cell::new(None),
@@ -98,6 +101,11 @@ impl Watch {
             waker: RefCell::new(None),
             place: Cell::new(0),
         }
+    }
+
+    /// Who is at the other end.
+    pub(super) const fn peer(&self) -> Option<IpAddr> {
+        self.peer
     }
 
     pub(super) fn enter(&self, phase: Phase, now_ms: u64) {

@@ -64,6 +64,7 @@ impl Service {
             path,
             query: request.uri().query(),
             headers: request.headers(),
+            peer: self.watch.peer(),
             arrived_ns,
         };
         let Some(oracle) = &worker.oracle else {

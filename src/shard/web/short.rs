@@ -124,6 +124,7 @@ impl Short {
                 &mut buffers.output,
                 &mut oracle.borrow_mut(),
                 worker,
+                watch,
             );
             if self
                 .send(stream, &buffers.output, worker, watch, context)
@@ -157,6 +158,7 @@ impl Short {
         output: &mut Vec<u8>,
         oracle: &mut Oracle,
         worker: &Worker,
+        watch: &Watch,
     ) -> (Train, bool) {
         let mut unread = std::mem::take(&mut self.unread);
         let bytes = if unread.is_empty() {
@@ -176,6 +178,7 @@ impl Short {
                     arrived_ns,
                     now_ns: arrived_ns,
                     keys,
+                    peer: watch.peer(),
                 };
                 while answered < HTTP_TRAIN {
                     match answerer.plain(&bytes[at..], moment, &mut self.remembered, desk, output) {

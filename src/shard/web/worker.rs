@@ -254,7 +254,8 @@ impl Worker {
             self.turn_away(&stream);
             return;
         }
-        let watch = Rc::new(Watch::new(self.now_ms()));
+        let peer = stream.peer_addr().ok().map(|peer| peer.ip());
+        let watch = Rc::new(Watch::new(peer, self.now_ms()));
         let mut watches = self.watches.borrow_mut();
         watch.place.set(watches.len());
         watches.push(Rc::clone(&watch));

@@ -20,7 +20,7 @@ mod usage;
 use server::{NAME, PASSWORD, Postgres};
 
 /// Longest time anything a test waits for may take; nothing is measured by it.
-const PATIENCE: std::time::Duration = std::time::Duration::from_secs(60);
+const PATIENCE: std::time::Duration = std::time::Duration::from_mins(1);
 
 fn settings(url: &str) -> PostgresSettings {
     PostgresSettings::from_url(url).expect("a URL")

@@ -15,6 +15,9 @@ use crate::store::rows::{
 /// How "no limit" is stored where NULL is "as the tier has it".
 const NO_LIMIT: i64 = -1;
 
+/// Most changed keys that are gathered for one page.
+const MAX_GATHERED: u32 = 20_000;
+
 /// What [`common`] reads, in its order.
 const COMMON: &str = "
     t.requests_per_month, t.requests_per_second, t.burst, t.reports_per_month,
@@ -208,17 +211,32 @@ pub(super) fn load_changed_keys(
     if settings::change_stamp(connection)?.0 <= since as u64 {
         return Ok(KeyPage::default());
     }
-    let tier_changed: bool = connection
-        .prepare_cached("SELECT EXISTS (SELECT 1 FROM tiers WHERE revision > ?1)")?
-        .query_row([since], |row| row.get(0))?;
-    // A tier may have any number of keys. All of them in their order, page by page, look at each key
-    // once; gathering the changed ones for each page would look at most of them again and again.
-    let which = if tier_changed {
-        "WHERE k.key_id > ?1 AND (k.revision > ?3 OR a.revision > ?3 OR t.revision > ?3)"
-    } else {
+    // All keys in their order, page by page, are looked at once. Gathering the changed ones is far
+    // quicker while they are few, but each page would gather the rest of many again.
+    let which = if few_changed(connection, since, after)? {
         CHANGED
+    } else {
+        "WHERE k.key_id > ?1 AND (k.revision > ?3 OR a.revision > ?3 OR t.revision > ?3)"
     };
     page(connection, which, Some(since), after, limit)
+}
+
+/// Whether no tier has changed, and the keys after `after` that have are no more than one may gather.
+fn few_changed(connection: &Connection, since: i64, after: Option<KeyId>) -> Result<bool> {
+    let mut statement = connection.prepare_cached(&format!(
+        "SELECT NOT EXISTS (SELECT 1 FROM tiers WHERE revision > ?1)
+                AND (SELECT count(*) FROM (
+                         SELECT 1 FROM api_keys WHERE revision > ?1 AND key_id > ?2
+                         UNION ALL
+                         SELECT 1 FROM accounts c CROSS JOIN api_keys o ON o.account_id = c.id AND o.key_id > ?2
+                         WHERE c.revision > ?1
+                         LIMIT {MAX_GATHERED} + 1)) <= {MAX_GATHERED}"
+    ))?;
+    Ok(statement.query_row([since, after_column(after)], |row| row.get(0))?)
+}
+
+fn after_column(after: Option<KeyId>) -> i64 {
+    after.map_or(0, |key_id| i64::try_from(key_id.0).unwrap_or(i64::MAX))
 }
 
 fn page(
@@ -229,7 +247,7 @@ fn page(
     limit: usize,
 ) -> Result<KeyPage> {
     let limit = limit.max(1);
-    let after = after.map_or(0, |key_id| i64::try_from(key_id.0).unwrap_or(i64::MAX));
+    let after = after_column(after);
     let sql_limit = i64::try_from(limit).unwrap_or(i64::MAX);
     let mut statement = connection.prepare_cached(&format!(
         "SELECT {COMMON} {FROM} {which} ORDER BY k.key_id LIMIT ?2"

@@ -2,7 +2,7 @@ use http::{HeaderMap, HeaderName, HeaderValue};
 use proptest::prelude::*;
 use trinity_protocol::PriceStatus;
 
-use super::super::tests::{NOW, Server, UNLIMITED, bearer, key, live};
+use super::super::tests::{NOW, PEER, Server, UNLIMITED, bearer, key, live};
 use super::*;
 use crate::tables::limiter::Limits;
 use crate::tables::prices::{PriceRecord, SymbolIndex};
@@ -28,6 +28,7 @@ impl Connection {
     fn ask(&mut self, server: &mut Server, bytes: &str, now_ns: u64) -> (Plain, Vec<u8>) {
         let mut out = Vec::new();
         let moment = Moment {
+            peer: PEER,
             arrived_ns: now_ns,
             now_ns,
             keys: self.keys,
@@ -59,6 +60,21 @@ fn parsed(response: &[u8]) -> (HeaderMap, &[u8]) {
         )
     });
     (headers.collect(), &response[status.unwrap()..])
+}
+
+#[test]
+fn a_key_that_may_not_be_used_from_here_is_left_to_the_long_way_which_says_so() {
+    let mut server = Server::new(UNLIMITED);
+    let mut connection = Connection::default();
+    let asked = |id| request("/price?asset=btc", id);
+    let (plain, _) = connection.ask(&mut server, &asked(5), NOW);
+    assert!(matches!(plain, Plain::Answered { .. }));
+    for id in [4, 6] {
+        // The second time its head is remembered.
+        for _ in 0..2 {
+            assert_eq!(connection.ask(&mut server, &asked(id), NOW).0, Plain::Other);
+        }
+    }
 }
 
 #[test]

@@ -35,7 +35,14 @@ enum Piece {
 }
 
 fn piece() -> impl Strategy<Value = Piece> {
-    let key = prop_oneof![6 => Just(1_u64), 3 => Just(3), 1 => Just(2), 1 => Just(4)];
+    let key = prop_oneof![
+        6 => Just(1_u64),
+        3 => Just(3),
+        1 => Just(2),
+        1 => Just(4),
+        3 => Just(NETWORK),
+        1 => Just(HTTP_ONLY),
+    ];
     let counter = prop_oneof![0_u32..40, 3_000_u32..3_010];
     prop_oneof![
         8 => (key.clone(), 0_u32..3, counter.clone(), 1_u32..30, prop_oneof![Just(1_usize), Just(2), Just(31)])

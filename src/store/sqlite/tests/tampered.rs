@@ -92,14 +92,14 @@ async fn an_audit_says_where_a_table_was_tampered_with() {
         ),
     ] {
         let (dir, ledger) = flushed().await;
-        by_hand(&dir).execute_batch(tampering).expect(tampering);
+        sql_on(&dir).execute_batch(tampering).expect(tampering);
         let audit = ledger.audit().await.expect("audits");
         assert_eq!(audit.discrepancies, expected, "{tampering}");
     }
 
     // Lost seconds show in every sum of them.
     let (dir, ledger) = flushed().await;
-    by_hand(&dir)
+    sql_on(&dir)
         .execute_batch("DELETE FROM usage WHERE key_id = 2 AND second > 172800")
         .expect("deletes");
     let audit = ledger.audit().await.expect("audits");
@@ -118,7 +118,7 @@ async fn an_audit_says_where_a_table_was_tampered_with() {
 #[tokio::test]
 async fn an_audit_lists_no_more_than_it_promises() {
     let (dir, ledger) = fresh().await;
-    by_hand(&dir)
+    sql_on(&dir)
         .execute_batch(
             "WITH RECURSIVE n(i) AS (SELECT 0 UNION ALL SELECT i + 1 FROM n WHERE i < 2000)
              INSERT INTO usage SELECT i, 60 * i, 1, 0, 1, 0, 0 FROM n",

@@ -8,7 +8,7 @@ fn left_by(version: u32) -> (TempDir, Connection) {
     let path = dir.path().join(LEDGER_FILE);
     create_private(dir.path(), &path).expect("creates");
     migrate::up_to(&mut connect(&path).expect("opens"), version).expect("migrates");
-    let sql = by_hand(&dir);
+    let sql = sql_on(&dir);
     (dir, sql)
 }
 
