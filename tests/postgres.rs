@@ -5,6 +5,7 @@ mod support;
 
 use std::process::Command;
 
+use support::http;
 use support::postgres::{NAME, PASSWORD, Postgres};
 use support::server::{Server, command, serve_command, wait_until};
 
@@ -53,11 +54,7 @@ fn a_server_and_commands_share_a_ledger_in_postgres() {
     let mut server = Server::start_by(serve, dir.path());
     assert!(!dir.path().join("ledger.db").exists(), "no second ledger");
     let key = server.demo_key_text();
-    let asked = format!("http://{}/price?asset=btc", server.http);
-    let price = || {
-        let request = ureq_like(&asked, &key);
-        request.contains("BTC").then_some(())
-    };
+    let price = || (http::get(server.http, "/price?asset=btc", Some(&key)).status == 200).then_some(());
     wait_until("a price", price);
     assert!(run(&["accounts", "list"]).contains("demo"));
     assert!(server.terminate().success(), "{}", server.said());
@@ -65,11 +62,6 @@ fn a_server_and_commands_share_a_ledger_in_postgres() {
         .sql("SELECT sum(charged) FROM usage_months")
         .expect("asked");
     assert_ne!(charged, "", "what was answered is billed in Postgres");
-}
-
-/// The body of a GET.
-fn ureq_like(url: &str, key: &str) -> String {
-    support::http::get(url, key)
 }
 
 #[test]
