@@ -5,6 +5,8 @@ mod support;
 
 #[path = "billing/books.rs"]
 mod books;
+#[path = "billing/clock.rs"]
+mod clock;
 #[path = "billing/crowd.rs"]
 mod crowd;
 #[path = "billing/house.rs"]
@@ -14,6 +16,7 @@ mod udp;
 #[path = "billing/web.rs"]
 mod web;
 
+use clock::SteppedClock;
 use crowd::Crowd;
 use house::House;
 
@@ -48,4 +51,26 @@ fn every_answer_is_billed_once_although_the_server_is_killed_five_times() {
     let verdict = books.against(&house.ledger());
     eprintln!("{verdict}");
     verdict.must_agree();
+}
+
+#[test]
+fn every_answer_is_billed_once_in_the_second_that_it_bears_although_the_clock_steps_by_an_hour() {
+    const HOUR: i64 = 3_600;
+    let clock = SteppedClock::new();
+    let mut house = House::open(clock.dress());
+    let crowd = Crowd::gather(house.udp, house.http, &house.keys);
+    crowd.is_answered(A_WHILE);
+    for ahead in [HOUR, 0, -HOUR, 0] {
+        clock.step(ahead, &crowd);
+        crowd.is_answered(A_WHILE);
+    }
+    let books = crowd.disperse();
+    house.close();
+    let verdict = books.against(&house.ledger());
+    eprintln!("{verdict}");
+    verdict.must_agree_exactly();
+    assert!(
+        verdict.refused > 0,
+        "nobody met a clock that had stepped: {verdict}"
+    );
 }
