@@ -11,66 +11,71 @@ mod clock;
 mod crowd;
 #[path = "billing/house.rs"]
 mod house;
+#[path = "billing/scene.rs"]
+mod scene;
 #[path = "billing/udp.rs"]
 mod udp;
 #[path = "billing/web.rs"]
 mod web;
 
 use clock::SteppedClock;
-use crowd::Crowd;
 use house::House;
+use scene::Trouble::{Kill, Step};
+use scene::{Meanwhile, play};
 
-/// Replies between one event and the next.
-const A_WHILE: u64 = 20_000;
+/// Replies between one event and the next, in the form of the tests that always runs.
+const A_WHILE: Meanwhile = Meanwhile::Replies(20_000);
+const HOUR: i64 = 3_600;
 
 #[test]
 fn every_answer_is_billed_once_and_nothing_else_is() {
-    let mut house = House::open(|_| ());
-    let crowd = Crowd::gather(house.udp, house.http, &house.keys);
-    crowd.is_answered(5 * A_WHILE);
-    let books = crowd.disperse();
-    house.close();
-    let verdict = books.against(&house.ledger());
-    eprintln!("{verdict}");
-    verdict.must_agree_exactly();
+    let house = House::open(|_| ());
+    play(house, None, &[], Meanwhile::Replies(100_000)).must_be_exact();
 }
 
 #[test]
 fn every_answer_is_billed_once_although_the_server_is_killed_five_times() {
-    let mut house = House::open(|_| ());
-    let crowd = Crowd::gather(house.udp, house.http, &house.keys);
-    for _ in 0..5 {
-        crowd.is_answered(A_WHILE);
-        house.kill();
-        crowd.server_died();
-        house.restart();
-    }
-    crowd.is_answered(A_WHILE);
-    let books = crowd.disperse();
-    house.close();
-    let verdict = books.against(&house.ledger());
-    eprintln!("{verdict}");
-    verdict.must_agree();
+    let house = House::open(|_| ());
+    play(house, None, &[Kill; 5], A_WHILE).must_be_exact();
 }
 
 #[test]
 fn every_answer_is_billed_once_in_the_second_that_it_bears_although_the_clock_steps_by_an_hour() {
-    const HOUR: i64 = 3_600;
     let clock = SteppedClock::new();
-    let mut house = House::open(clock.dress());
-    let crowd = Crowd::gather(house.udp, house.http, &house.keys);
-    crowd.is_answered(A_WHILE);
-    for ahead in [HOUR, 0, -HOUR, 0] {
-        clock.step(ahead, &crowd);
-        crowd.is_answered(A_WHILE);
-    }
-    let books = crowd.disperse();
-    house.close();
-    let verdict = books.against(&house.ledger());
-    eprintln!("{verdict}");
-    verdict.must_agree_exactly();
+    let house = House::open(clock.dress());
+    let steps = [Step(HOUR), Step(0), Step(-HOUR), Step(0)];
+    let outcome = play(house, Some(&clock), &steps, A_WHILE);
+    let verdict = outcome.must_be_exact();
     assert!(
         verdict.refused > 0,
         "nobody met a clock that had stepped: {verdict}"
     );
+}
+
+#[test]
+fn every_answer_is_billed_once_although_the_server_is_killed_while_its_clock_is_an_hour_off() {
+    let clock = SteppedClock::new();
+    let house = House::open(clock.dress());
+    let troubles = [Kill, Step(HOUR), Kill, Step(-HOUR), Kill, Step(0), Kill];
+    play(house, Some(&clock), &troubles, A_WHILE).must_be_exact();
+}
+
+/// `cargo nextest run --release --test billing --run-ignored only --no-capture`
+#[test]
+#[ignore = "a minute at full speed, for a quiet machine: run it with --run-ignored"]
+fn for_a_minute_at_full_speed_every_answer_is_billed_once_whatever_happens() {
+    let clock = SteppedClock::new();
+    let house = House::open(clock.dress());
+    let troubles = [
+        Kill,
+        Step(HOUR),
+        Kill,
+        Kill,
+        Step(0),
+        Kill,
+        Step(-HOUR),
+        Kill,
+        Step(0),
+    ];
+    play(house, Some(&clock), &troubles, Meanwhile::Seconds(6)).must_be_exact();
 }

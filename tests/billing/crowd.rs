@@ -47,9 +47,13 @@ const SYMBOLS: [&str; 12] = [
     "DOT-USD",
 ];
 
+/// Flows of each form; the server has as many shards, and their lanes lead to different ones.
+const FLOWS: usize = 2;
+/// What each HTTP caller asks for: one asset by `GET /price`, several by `POST /prices`.
+const CALLERS: [&[&str]; 2] = [&["btc"], &["btc", "eth", "sol", "doge"]];
+
 impl Crowd {
-    /// Two flows of each form, one on each shard, and one caller each of `GET /price` and
-    /// `POST /prices`. They share the keys, so that every key is asked for on every way.
+    /// All of them. They share the keys, so that a key is asked for in several ways at once.
     pub(crate) fn gather(udp: SocketAddr, http: SocketAddr, keys: &[ApiKey]) -> Self {
         let signals = Arc::new(Signals::default());
         let queries = SYMBOLS.map(|name| PriceQuery::new(Symbol::new(name).expect("a symbol")));
@@ -57,13 +61,13 @@ impl Crowd {
         let mut next_key = || next_key.next().expect("there are keys");
         let mut threads = Vec::new();
         for form in Form::ALL {
-            for lane in 0..2 {
-                let flow = Flow::new(udp, form, lane, next_key(), &queries);
+            for lane in 0..FLOWS {
+                let flow = Flow::new(udp, form, lane as u8, next_key(), &queries);
                 let signals = Arc::clone(&signals);
                 threads.push(thread::spawn(move || flow.run(&signals)));
             }
         }
-        for assets in [&["btc"][..], &["btc", "eth", "sol", "doge"]] {
+        for assets in CALLERS {
             let caller = Caller::new(http, next_key(), assets);
             let signals = Arc::clone(&signals);
             threads.push(thread::spawn(move || caller.run(&signals)));
@@ -82,6 +86,12 @@ impl Crowd {
     /// The server that they asked is dead: what was outstanding stays so.
     pub(crate) fn server_died(&self) {
         self.signals.life.fetch_add(1, Relaxed);
+    }
+
+    /// How many requests may be without an answer at any moment.
+    pub(crate) fn in_flight() -> u64 {
+        let of_flows: usize = Form::ALL.iter().map(|form| FLOWS * form.window).sum();
+        (of_flows + CALLERS.len()) as u64
     }
 
     /// Lets them finish, and takes their books.

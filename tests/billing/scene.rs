@@ -1,0 +1,107 @@
+//! A server, its clients, and the troubles that they go through.
+
+use std::thread;
+use std::time::Duration;
+
+use trinity_beast::clock;
+
+use super::books::Verdict;
+use super::clock::SteppedClock;
+use super::crowd::Crowd;
+use super::house::House;
+
+/// What happens to a server in service.
+#[derive(Clone, Copy, Debug)]
+pub(crate) enum Trouble {
+    /// SIGKILL, and a new start at once.
+    Kill,
+    /// Its clock steps, to so many seconds ahead of the true one.
+    Step(i64),
+}
+
+/// How long the service goes on between one trouble and the next.
+#[derive(Clone, Copy, Debug)]
+pub(crate) enum Meanwhile {
+    /// Until so many replies have come.
+    Replies(u64),
+    /// For so many seconds, and until some have.
+    Seconds(u64),
+}
+
+/// What came of it.
+pub(crate) struct Outcome {
+    pub(crate) verdict: Verdict,
+    /// Most requests that can have been counted without an answer: what is outstanding at a kill.
+    most_counted_unanswered: u64,
+    seconds: f64,
+}
+
+/// Lets clients ask a server at full speed while these troubles come one after the other, ends the
+/// server well, and holds what the clients saw against the ledger.
+pub(crate) fn play(
+    mut house: House,
+    clock: Option<&SteppedClock>,
+    troubles: &[Trouble],
+    meanwhile: Meanwhile,
+) -> Outcome {
+    let begun = clock::monotonic();
+    let crowd = Crowd::gather(house.udp, house.http, &house.keys);
+    meanwhile.pass(&crowd);
+    let mut kills = 0;
+    for trouble in troubles {
+        match *trouble {
+            Trouble::Kill => {
+                house.kill();
+                crowd.server_died();
+                house.restart();
+                kills += 1;
+            }
+            Trouble::Step(ahead) => clock
+                .expect("a server with a clock of its own")
+                .step(ahead, &crowd),
+        }
+        meanwhile.pass(&crowd);
+    }
+    let books = crowd.disperse();
+    let seconds = begun.elapsed().as_secs_f64();
+    house.close();
+    Outcome {
+        verdict: books.against(&house.ledger()),
+        most_counted_unanswered: kills * Crowd::in_flight(),
+        seconds,
+    }
+}
+
+impl Meanwhile {
+    fn pass(self, crowd: &Crowd) {
+        match self {
+            Self::Replies(replies) => crowd.is_answered(replies),
+            Self::Seconds(seconds) => {
+                thread::sleep(Duration::from_secs(seconds));
+                crowd.is_answered(1);
+            }
+        }
+    }
+}
+
+impl Outcome {
+    /// Fails the test unless what was answered is what is billed. Without kills there is nothing
+    /// else in the ledger; with them, at most what was on its way when they came.
+    pub(crate) fn must_be_exact(&self) -> &Verdict {
+        let verdict = &self.verdict;
+        eprintln!(
+            "{verdict}; {:.0} replies/s",
+            verdict.answered as f64 / self.seconds
+        );
+        verdict.must_agree();
+        assert!(
+            verdict.counted_unanswered() <= self.most_counted_unanswered,
+            "{} requests at most were on their way when the server was killed: {verdict}",
+            self.most_counted_unanswered
+        );
+        if self.most_counted_unanswered == 0 {
+            verdict.must_agree_exactly();
+        }
+        verdict
+    }
+}
