@@ -16,7 +16,8 @@ use super::ledger::block_on;
 use super::output::{Table, exact_time, short_time, write_json};
 use crate::clock;
 use crate::store::{
-    AccountRef, ApiKeyRecord, Ledger, Limits, Revocation, SqliteLedger, StoreError, UsageTotal, issue_key,
+    AccountRef, ApiKeyRecord, KeySettings, Ledger, Limits, Revocation, SqliteLedger, StoreError, UsageTotal,
+    issue_key,
 };
 
 const SHOWN_ONCE: &str = "Keep the key now: only what checks it is stored, and it cannot be shown again. If it is lost, create another.";
@@ -154,7 +155,15 @@ async fn create(
     out: &mut dyn Write,
 ) -> anyhow::Result<()> {
     let account = ledger.account(account).await?;
-    let (key, record) = issue_key(ledger, account.id, name, now_ns, expires_at_ns).await?;
+    let (key, record) = issue_key(
+        ledger,
+        account.id,
+        name,
+        now_ns,
+        expires_at_ns,
+        &KeySettings::default(),
+    )
+    .await?;
     if let Err(error) = write_created(&key, &record, now_ns, json, out) {
         // A key that nobody has seen must not stay valid.
         ledger.revoke_key(record.key_id, now_ns).await?;

@@ -3,7 +3,7 @@
 use anyhow::Context;
 
 use super::data_dir::DataDir;
-use crate::store::{AccountRef, Ledger, NewAccount, StoreError, issue_key};
+use crate::store::{AccountRef, KeySettings, Ledger, NewAccount, StoreError, issue_key};
 
 /// The account's name, and the name of its key.
 pub const NAME: &str = "demo";
@@ -37,7 +37,7 @@ pub async fn ensure(ledger: &dyn Ledger, data: &DataDir, now_ns: u64) -> anyhow:
     if !keys.is_empty() || data.demo_key_path().exists() {
         return Ok(false);
     }
-    let (key, _) = issue_key(ledger, account.id, NAME, now_ns, None)
+    let (key, _) = issue_key(ledger, account.id, NAME, now_ns, None, &KeySettings::default())
         .await
         .context("cannot make the demo key")?;
     data.write_demo_key(key.expose().as_str())

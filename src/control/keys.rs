@@ -156,7 +156,7 @@ impl std::fmt::Debug for KeySync {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::store::{FlushId, NewAccount, Protocol, SqliteLedger, UsageRow, issue_key};
+    use crate::store::{FlushId, KeySettings, NewAccount, Protocol, SqliteLedger, UsageRow, issue_key};
 
     const NOW: u64 = 1_700_000_000_000_000_000;
 
@@ -181,7 +181,9 @@ mod tests {
                 created_at_ns: NOW,
             };
             let account = other.create_account(new).await.expect("made");
-            let (key, _) = issue_key(&other, account.id, "k", NOW, None).await.expect("made");
+            let (key, _) = issue_key(&other, account.id, "k", NOW, None, &KeySettings::default())
+                .await
+                .expect("made");
             let row = UsageRow {
                 key_id: key.key_id(),
                 second: NOW / 1_000_000_000,

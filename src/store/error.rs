@@ -126,6 +126,14 @@ pub enum StoreError {
         /// The key.
         key_id: KeyId,
     },
+    /// A key whose row means nothing cannot be rotated: its settings cannot be taken over.
+    #[error("key {key_id} is unusable: {why}; put it right with `keys set {key_id}`")]
+    KeyUnusable {
+        /// The key.
+        key_id: KeyId,
+        /// What is wrong with its row.
+        why: String,
+    },
     /// No such key.
     #[error("no key {key_id}: see `keys list`")]
     NoSuchKey {

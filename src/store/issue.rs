@@ -1,6 +1,6 @@
 //! Making an API key: the secret goes to its owner, the verifier to the ledger.
 
-use trinity_protocol::ApiKey;
+use trinity_protocol::{ApiKey, KeyId};
 
 use super::error::{Result, StoreError};
 use super::ledger::Ledger;
@@ -18,6 +18,7 @@ pub async fn issue_key(
     name: &str,
     created_at_ns: u64,
     expires_at_ns: Option<u64>,
+    settings: &KeySettings,
 ) -> Result<(ApiKey, ApiKeyRecord)> {
     let mut draws = 0;
     loop {
@@ -30,9 +31,43 @@ pub async fn issue_key(
             verifier: key.verifier(),
             created_at_ns,
             expires_at_ns,
-            settings: KeySettings::default(),
+            settings: settings.clone(),
         };
         match ledger.create_key(new).await {
+            Ok(record) => return Ok((key, record)),
+            Err(StoreError::KeyTaken { .. }) if draws < MAX_DRAWS => {}
+            Err(error) => return Err(error),
+        }
+    }
+}
+
+/// Draws a key that takes the place of another, with its name and settings, and returns it. The
+/// old one is refused from `old_ends_at_ns` on, or from when it ends anyway, if that is sooner.
+pub async fn rotate_key(
+    ledger: &dyn Ledger,
+    old: KeyId,
+    created_at_ns: u64,
+    expires_at_ns: Option<u64>,
+    old_ends_at_ns: u64,
+) -> Result<(ApiKey, ApiKeyRecord)> {
+    let found = ledger.key(old).await?;
+    if let Some(why) = found.unusable {
+        return Err(StoreError::KeyUnusable { key_id: old, why });
+    }
+    let mut draws = 0;
+    loop {
+        draws += 1;
+        let key = draw()?;
+        let new = NewKey {
+            key_id: key.key_id(),
+            account_id: found.account_id,
+            name: found.name.clone(),
+            verifier: key.verifier(),
+            created_at_ns,
+            expires_at_ns,
+            settings: found.settings.clone(),
+        };
+        match ledger.rotate_key(old, new, old_ends_at_ns).await {
             Ok(record) => return Ok((key, record)),
             Err(StoreError::KeyTaken { .. }) if draws < MAX_DRAWS => {}
             Err(error) => return Err(error),

@@ -7,6 +7,7 @@
 mod error;
 mod issue;
 mod ledger;
+mod networks;
 mod rows;
 mod sqlite;
 #[cfg(test)]
@@ -15,7 +16,7 @@ mod symbols;
 mod validate;
 
 pub use error::{Result, StoreError};
-pub use issue::issue_key;
+pub use issue::{issue_key, rotate_key};
 pub use ledger::Ledger;
 pub use rows::{
     Account, AccountId, AccountPatch, AccountRef, ApiKeyRecord, ChangeStamp, Discrepancy, FlushId,

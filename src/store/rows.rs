@@ -202,6 +202,9 @@ pub struct ApiKeyRecord {
     pub revoked_at_ns: Option<u64>,
     /// Whether its account is disabled.
     pub account_disabled: bool,
+    /// Why no server can use the row, if it was written by hand past what the schema can check.
+    /// `settings` lacks then what could not be read.
+    pub unusable: Option<String>,
 }
 
 /// Whether a key may be used.
@@ -215,6 +218,8 @@ pub enum KeyStatus {
     Revoked,
     /// Its account is disabled.
     AccountDisabled,
+    /// Its row means nothing to a server, which refuses it.
+    Unusable,
 }
 
 /// What it takes to make a key.
@@ -567,6 +572,36 @@ impl Overrides {
     }
 }
 
+impl AccountPatch {
+    /// What the account is after the change.
+    pub(super) fn on(&self, account: &Account) -> Account {
+        let Self { name, tier, disabled } = self.clone();
+        Account {
+            name: name.unwrap_or_else(|| account.name.clone()),
+            tier: tier.unwrap_or_else(|| account.tier.clone()),
+            disabled: disabled.unwrap_or(account.disabled),
+            ..*account
+        }
+    }
+}
+
+impl KeyPatch {
+    /// What the key's settings are after the change.
+    pub(super) fn on(&self, settings: &KeySettings) -> KeySettings {
+        let before = settings.overrides;
+        KeySettings {
+            protocols: self.protocols.unwrap_or(settings.protocols),
+            networks: self.networks.clone().unwrap_or_else(|| settings.networks.clone()),
+            overrides: Overrides {
+                requests_per_month: self.requests_per_month.unwrap_or(before.requests_per_month),
+                rate: self.rate.unwrap_or(before.rate),
+                reports_per_month: self.reports_per_month.unwrap_or(before.reports_per_month),
+            },
+            scope: self.scope.unwrap_or(settings.scope),
+        }
+    }
+}
+
 impl Grain {
     /// Seconds of a span.
     pub const fn seconds(self) -> u64 {
@@ -586,6 +621,8 @@ impl ApiKeyRecord {
             KeyStatus::Revoked
         } else if self.account_disabled {
             KeyStatus::AccountDisabled
+        } else if self.unusable.is_some() {
+            KeyStatus::Unusable
         } else if self.expires_at_ns.is_some_and(|end| now_ns >= end) {
             KeyStatus::Expired
         } else {
@@ -660,6 +697,7 @@ impl fmt::Display for KeyStatus {
             Self::Expired => "expired",
             Self::Revoked => "revoked",
             Self::AccountDisabled => "account disabled",
+            Self::Unusable => "unusable",
         })
     }
 }

@@ -5,31 +5,32 @@
 //! (`BEGIN IMMEDIATE`), so that waiting ends at the busy timeout and never in a deadlock. A
 //! handle has two connections: polling for changes never queues behind a flush.
 
+mod audit;
 mod customers;
+mod file;
+mod house;
+mod keys;
 mod migrate;
 #[cfg(test)]
 mod process_tests;
+mod reports;
 mod settings;
+mod sums;
 mod symbols;
 #[cfg(test)]
 mod tests;
 mod usage;
 
-use std::fs::{DirBuilder, OpenOptions};
-use std::io::ErrorKind;
-use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::sync::Arc;
-use std::thread;
-use std::time::Duration;
 
 use async_trait::async_trait;
 use parking_lot::Mutex;
-use rusqlite::config::DbConfig;
-use rusqlite::{Connection, ErrorCode, OpenFlags, Transaction, TransactionBehavior};
+use rusqlite::{Connection, ErrorCode, Transaction, TransactionBehavior};
 use tokio::task::spawn_blocking;
 use trinity_protocol::KeyId;
 
+use self::file::{cannot_open, connect, create_private};
 use super::error::{Result, StoreError};
 use super::ledger::Ledger;
 use super::rows::{
@@ -42,14 +43,6 @@ use super::validate;
 
 /// The ledger's file in the data directory.
 pub const LEDGER_FILE: &str = "ledger.db";
-
-/// How long a write waits for another process's write. Writes take milliseconds, so a longer
-/// wait means that somebody holds the file open in a transaction by hand.
-const BUSY_TIMEOUT: Duration = Duration::from_secs(5);
-/// Pause between tries where SQLite does not wait by itself.
-const BUSY_PAUSE: Duration = Duration::from_millis(10);
-/// What the write-ahead log is cut back to after a checkpoint, in bytes.
-const MAX_IDLE_WAL: i64 = 64 << 20;
 
 /// A handle on a ledger file. Clones share it; calls run on tokio's blocking threads.
 #[derive(Clone)]
@@ -149,6 +142,18 @@ impl Ledger for SqliteLedger {
         self.read(|tx| customers::tiers(tx)).await
     }
 
+    async fn create_tier(&self, tier: &Tier) -> Result<()> {
+        validate::tier(tier)?;
+        let tier = tier.clone();
+        self.write(move |tx| customers::create_tier(tx, &tier)).await
+    }
+
+    async fn set_tier(&self, tier: &Tier) -> Result<()> {
+        validate::tier(tier)?;
+        let tier = tier.clone();
+        self.write(move |tx| customers::set_tier(tx, &tier)).await
+    }
+
     async fn create_account(&self, new: NewAccount) -> Result<Account> {
         validate::account(&new)?;
         self.write(move |tx| customers::create_account(tx, new)).await
@@ -163,102 +168,62 @@ impl Ledger for SqliteLedger {
         self.read(move |tx| customers::account(tx, &which)).await
     }
 
-    async fn create_key(&self, new: NewKey) -> Result<ApiKeyRecord> {
-        validate::key(&new)?;
-        self.write(move |tx| customers::create_key(tx, &new)).await
-    }
-
-    async fn list_keys(&self, account: Option<AccountId>) -> Result<Vec<ApiKeyRecord>> {
-        self.read(move |tx| customers::list_keys(tx, account)).await
-    }
-
-    async fn key(&self, key_id: KeyId) -> Result<ApiKeyRecord> {
-        self.read(move |tx| customers::key(tx, key_id)).await
-    }
-
-    async fn revoke_key(&self, key_id: KeyId, at_ns: u64) -> Result<Revocation> {
-        self.write(move |tx| customers::revoke_key(tx, key_id, at_ns))
+    async fn change_account(&self, which: &AccountRef, patch: &AccountPatch, at_ns: u64) -> Result<Account> {
+        validate::account_patch(patch)?;
+        let (which, patch) = (which.clone(), patch.clone());
+        self.write(move |tx| customers::change_account(tx, &which, &patch, at_ns))
             .await
     }
 
+    async fn subscriptions(&self, account: AccountId) -> Result<Vec<Subscription>> {
+        self.read(move |tx| customers::subscriptions(tx, account)).await
+    }
+
+    async fn create_key(&self, new: NewKey) -> Result<ApiKeyRecord> {
+        validate::key(&new)?;
+        self.write(move |tx| keys::create_key(tx, &new, None)).await
+    }
+
+    async fn list_keys(&self, account: Option<AccountId>) -> Result<Vec<ApiKeyRecord>> {
+        self.read(move |tx| keys::list_keys(tx, account)).await
+    }
+
+    async fn key(&self, key_id: KeyId) -> Result<ApiKeyRecord> {
+        self.read(move |tx| keys::key(tx, key_id)).await
+    }
+
+    async fn change_key(&self, key_id: KeyId, patch: &KeyPatch) -> Result<ApiKeyRecord> {
+        validate::key_patch(patch)?;
+        let patch = patch.clone();
+        self.write(move |tx| keys::change_key(tx, key_id, &patch)).await
+    }
+
+    async fn rotate_key(&self, old: KeyId, new: NewKey, old_ends_at_ns: u64) -> Result<ApiKeyRecord> {
+        validate::key(&new)?;
+        self.write(move |tx| keys::rotate_key(tx, old, &new, old_ends_at_ns))
+            .await
+    }
+
+    async fn revoke_key(&self, key_id: KeyId, at_ns: u64) -> Result<Revocation> {
+        self.write(move |tx| keys::revoke_key(tx, key_id, at_ns)).await
+    }
+
     async fn load_keys(&self, after: Option<KeyId>, limit: usize) -> Result<KeyPage> {
-        self.read(move |tx| customers::load_keys(tx, after, limit)).await
+        self.read(move |tx| keys::load_keys(tx, after, limit)).await
     }
 
     async fn load_changed_keys(
         &self,
-        _since: ChangeStamp,
+        since: ChangeStamp,
         after: Option<KeyId>,
         limit: usize,
     ) -> Result<KeyPage> {
-        self.load_keys(after, limit).await
+        self.read(move |tx| keys::load_changed_keys(tx, since, after, limit))
+            .await
     }
 
     async fn changed(&self) {
         std::future::pending::<()>().await;
-    }
-
-    async fn create_tier(&self, _tier: &Tier) -> Result<()> {
-        Err(StoreError::NotMigrated)
-    }
-
-    async fn set_tier(&self, _tier: &Tier) -> Result<()> {
-        Err(StoreError::NotMigrated)
-    }
-
-    async fn change_account(
-        &self,
-        _which: &AccountRef,
-        _patch: &AccountPatch,
-        _at_ns: u64,
-    ) -> Result<Account> {
-        Err(StoreError::NotMigrated)
-    }
-
-    async fn subscriptions(&self, _account: AccountId) -> Result<Vec<Subscription>> {
-        Err(StoreError::NotMigrated)
-    }
-
-    async fn change_key(&self, _key_id: KeyId, _patch: &KeyPatch) -> Result<ApiKeyRecord> {
-        Err(StoreError::NotMigrated)
-    }
-
-    async fn rotate_key(&self, _old: KeyId, _new: NewKey, _old_ends_at_ns: u64) -> Result<ApiKeyRecord> {
-        Err(StoreError::NotMigrated)
-    }
-
-    async fn unset_parameter(&self, _name: &str) -> Result<bool> {
-        Err(StoreError::NotMigrated)
-    }
-
-    async fn usage_sums(
-        &self,
-        _grain: Grain,
-        _from: u64,
-        _to: u64,
-        _key_id: Option<KeyId>,
-    ) -> Result<Vec<UsageSum>> {
-        Err(StoreError::NotMigrated)
-    }
-
-    async fn tend_usage(&self, _now: u64, _keep_days: u32) -> Result<Tended> {
-        Err(StoreError::NotMigrated)
-    }
-
-    async fn audit(&self) -> Result<LedgerAudit> {
-        Err(StoreError::NotMigrated)
-    }
-
-    async fn charge_report(&self, _report: &NewReport) -> Result<ReportCharge> {
-        Err(StoreError::NotMigrated)
-    }
-
-    async fn reports_used(&self, _key_id: KeyId, _month_start: u64) -> Result<u32> {
-        Err(StoreError::NotMigrated)
-    }
-
-    fn engine(&self) -> &'static str {
-        "sqlite"
     }
 
     async fn change_stamp(&self) -> Result<ChangeStamp> {
@@ -266,7 +231,7 @@ impl Ledger for SqliteLedger {
     }
 
     async fn month_usage(&self, month_start: u64) -> Result<Vec<(KeyId, u64)>> {
-        self.read(move |tx| usage::month_usage(tx, month_start)).await
+        self.read(move |tx| sums::month_usage(tx, month_start)).await
     }
 
     async fn list_parameters(&self) -> Result<Vec<Parameter>> {
@@ -283,6 +248,11 @@ impl Ledger for SqliteLedger {
         let (name, value) = (name.to_owned(), value.to_owned());
         self.write(move |tx| settings::set(tx, &name, &value, at_ns))
             .await
+    }
+
+    async fn unset_parameter(&self, name: &str) -> Result<bool> {
+        let name = name.to_owned();
+        self.write(move |tx| settings::unset(tx, &name)).await
     }
 
     async fn seed_symbols(&self, builtin: &[SymbolDefinition], at_ns: u64) -> Result<u64> {
@@ -322,7 +292,39 @@ impl Ledger for SqliteLedger {
     }
 
     async fn usage_total(&self, key_id: KeyId) -> Result<UsageTotal> {
-        self.read(move |tx| usage::total(tx, key_id)).await
+        self.read(move |tx| sums::total(tx, key_id)).await
+    }
+
+    async fn usage_sums(
+        &self,
+        grain: Grain,
+        from: u64,
+        to: u64,
+        key_id: Option<KeyId>,
+    ) -> Result<Vec<UsageSum>> {
+        self.read(move |tx| sums::sums(tx, grain, from, to, key_id)).await
+    }
+
+    async fn tend_usage(&self, now: u64, keep_days: u32) -> Result<Tended> {
+        self.write(move |tx| house::tend(tx, now, keep_days)).await
+    }
+
+    async fn audit(&self) -> Result<LedgerAudit> {
+        self.read(|tx| audit::audit(tx)).await
+    }
+
+    async fn charge_report(&self, report: &NewReport) -> Result<ReportCharge> {
+        validate::report(report)?;
+        let report = report.clone();
+        self.write(move |tx| reports::charge(tx, &report)).await
+    }
+
+    async fn reports_used(&self, key_id: KeyId, month_start: u64) -> Result<u32> {
+        self.read(move |tx| reports::used(tx, key_id, month_start)).await
+    }
+
+    fn engine(&self) -> &'static str {
+        "sqlite"
     }
 }
 
@@ -353,72 +355,6 @@ where
     F: FnOnce() -> Result<T> + Send + 'static,
 {
     spawn_blocking(job).await.unwrap_or(Err(StoreError::Stopped))
-}
-
-/// Opens one connection on an existing file.
-fn connect(path: &Path) -> Result<Connection> {
-    let flags = OpenFlags::SQLITE_OPEN_READ_WRITE | OpenFlags::SQLITE_OPEN_NO_MUTEX;
-    let connection = Connection::open_with_flags(path, flags).map_err(|e| cannot_open(path, e))?;
-    connection.busy_timeout(BUSY_TIMEOUT)?;
-    // Hand-made schemas must not run code of their own, nor SQL write into the schema.
-    connection.set_db_config(DbConfig::SQLITE_DBCONFIG_TRUSTED_SCHEMA, false)?;
-    connection.set_db_config(DbConfig::SQLITE_DBCONFIG_DEFENSIVE, true)?;
-    let mode = write_ahead(&connection).map_err(|error| match error {
-        StoreError::Engine(source) => StoreError::CannotOpen {
-            path: path.to_owned(),
-            source,
-        },
-        other => other,
-    })?;
-    if mode != "wal" {
-        return Err(StoreError::FileSystem {
-            path: path.to_owned(),
-            mode,
-        });
-    }
-    // FULL: a commit is on the disk before it is reported, through a loss of power as well.
-    connection.pragma_update(None, "synchronous", "FULL")?;
-    connection.pragma_update(None, "foreign_keys", true)?;
-    connection.pragma_update(None, "journal_size_limit", MAX_IDLE_WAL)?;
-    Ok(connection)
-}
-
-/// Switches to write-ahead logging and returns the mode granted. The very first switch needs
-/// the whole file for itself, and SQLite does not wait for that: two first openers must.
-fn write_ahead(connection: &Connection) -> Result<String> {
-    let deadline = crate::clock::monotonic() + BUSY_TIMEOUT;
-    loop {
-        let mode = connection.pragma_update_and_check(None, "journal_mode", "wal", |row| row.get(0));
-        match mode.map_err(StoreError::from) {
-            Err(StoreError::Locked) if crate::clock::monotonic() < deadline => thread::sleep(BUSY_PAUSE),
-            other => return other,
-        }
-    }
-}
-
-fn create_private(data_dir: &Path, path: &Path) -> Result<()> {
-    DirBuilder::new()
-        .recursive(true)
-        .mode(0o700)
-        .create(data_dir)
-        .map_err(|e| cannot_open(path, e))?;
-    // SQLite gives its -wal and -shm files the mode of the main file.
-    match OpenOptions::new()
-        .write(true)
-        .create_new(true)
-        .mode(0o600)
-        .open(path)
-    {
-        Err(e) if e.kind() != ErrorKind::AlreadyExists => Err(cannot_open(path, e)),
-        _ => Ok(()),
-    }
-}
-
-fn cannot_open(path: &Path, source: impl Into<Box<dyn std::error::Error + Send + Sync>>) -> StoreError {
-    StoreError::CannotOpen {
-        path: PathBuf::from(path),
-        source: source.into(),
-    }
 }
 
 /// A number for an SQL integer, which is signed.

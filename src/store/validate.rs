@@ -4,7 +4,11 @@
 use trinity_protocol::KeyId;
 
 use super::error::{Result, StoreError};
-use super::rows::{FlushId, NewAccount, NewKey, SymbolUsageRow, UsageRow};
+use super::networks;
+use super::rows::{
+    AccountPatch, FlushId, KeyPatch, KeySettings, Limits, MAX_KEY_NETWORKS, NewAccount, NewKey, NewReport,
+    Protocols, Rate, SymbolUsageRow, Tier, UsageRow,
+};
 use super::symbols::SymbolDefinition;
 
 /// Longest name of an account, a key or a node, in characters.
@@ -13,18 +17,42 @@ const MAX_NAME: usize = 128;
 const MAX_PARAMETER_NAME: usize = 64;
 /// Longest value of a parameter, in characters.
 const MAX_PARAMETER_VALUE: usize = 4_096;
+/// Most requests that a limit may allow in a month.
+const MAX_REQUESTS_PER_MONTH: u64 = 1_000_000_000_000_000;
+/// Most requests in a second, at once, or reports in a month.
+const MAX_LIMIT: u32 = 1_000_000_000;
 /// The last second of the year 9999.
 const MAX_SECOND: u64 = 253_402_300_799;
 
-pub(super) fn account(new: &NewAccount) -> Result<()> {
-    name("the account's name", &new.name)?;
-    if new.name.bytes().all(|b| b.is_ascii_digit()) {
-        return Err(invalid(
-            "the account's name",
-            "is all digits, which would be taken for an id: add a letter",
-        ));
+pub(super) fn tier(tier: &Tier) -> Result<()> {
+    let allowed = |b: u8| b.is_ascii_lowercase() || b.is_ascii_digit() || b == b'_' || b == b'-';
+    if !(1..=32).contains(&tier.name.len()) || !tier.name.bytes().all(allowed) {
+        return Err(invalid("the tier's name", "is not 1 to 32 of a-z, 0-9, _ and -"));
     }
-    Ok(())
+    let Limits {
+        requests_per_month,
+        requests_per_second,
+        burst,
+        reports_per_month,
+    } = tier.limits;
+    month(requests_per_month)?;
+    reports(reports_per_month)?;
+    match (requests_per_second, burst) {
+        (None, None) => Ok(()),
+        (Some(per_second), Some(burst)) => rate(Rate { per_second, burst }),
+        _ => Err(invalid(
+            "the rate",
+            "and its burst are one limit: give both or neither",
+        )),
+    }
+}
+
+pub(super) fn account(new: &NewAccount) -> Result<()> {
+    account_name(&new.name)
+}
+
+pub(super) fn account_patch(patch: &AccountPatch) -> Result<()> {
+    patch.name.as_deref().map_or(Ok(()), account_name)
 }
 
 pub(super) fn key(new: &NewKey) -> Result<()> {
@@ -34,6 +62,28 @@ pub(super) fn key(new: &NewKey) -> Result<()> {
     }
     if new.expires_at_ns.is_some_and(|end| end <= new.created_at_ns) {
         return Err(invalid("the key's expiry", "is in the past: choose a later time"));
+    }
+    settings(&new.settings)
+}
+
+pub(super) fn key_patch(patch: &KeyPatch) -> Result<()> {
+    if let Some(text) = &patch.name {
+        name("the key's name", text)?;
+    }
+    // What is not named is as the default has it, which is allowed.
+    settings(&patch.on(&KeySettings::default()))
+}
+
+pub(super) fn report(report: &NewReport) -> Result<()> {
+    let fits = |text: &str, longest| {
+        let allowed = |b: u8| b.is_ascii_lowercase() || b.is_ascii_digit() || b == b'-';
+        (1..=longest).contains(&text.len()) && text.bytes().all(allowed)
+    };
+    if !fits(&report.kind, 32) {
+        return Err(invalid("the report's kind", "is not 1 to 32 of a-z, 0-9 and -"));
+    }
+    if !fits(&report.format, 16) {
+        return Err(invalid("the report's format", "is not 1 to 16 of a-z, 0-9 and -"));
     }
     Ok(())
 }
@@ -147,6 +197,73 @@ pub(super) fn flush(id: &FlushId, usage: &[UsageRow], symbols: &[SymbolUsageRow]
         );
     for (index, row) in rows.enumerate() {
         row.map_err(|why| StoreError::InvalidRow { index, why })?;
+    }
+    Ok(())
+}
+
+fn settings(settings: &KeySettings) -> Result<()> {
+    if settings.protocols
+        == (Protocols {
+            udp: false,
+            http: false,
+        })
+    {
+        return Err(invalid(
+            "the key's protocols",
+            "are none: a key that may not be used is revoked",
+        ));
+    }
+    if settings.networks.len() > MAX_KEY_NETWORKS {
+        return Err(invalid("the key's networks", "are more than 16: name wider ones"));
+    }
+    if !settings.networks.iter().all(networks::is_canonical) {
+        return Err(invalid(
+            "one of the key's networks",
+            "has host bits set: 10.1.0.0/16 has none, 10.1.2.3/16 has some",
+        ));
+    }
+    month(settings.overrides.requests_per_month.flatten())?;
+    reports(settings.overrides.reports_per_month.flatten())?;
+    settings.overrides.rate.flatten().map_or(Ok(()), rate)
+}
+
+fn month(limit: Option<u64>) -> Result<()> {
+    if limit.is_some_and(|limit| !(1..=MAX_REQUESTS_PER_MONTH).contains(&limit)) {
+        return Err(invalid(
+            "the limit of requests per month",
+            "is not within 1 and 10^15; a customer who may ask nothing is a disabled account",
+        ));
+    }
+    Ok(())
+}
+
+fn rate(rate: Rate) -> Result<()> {
+    if ![rate.per_second, rate.burst]
+        .iter()
+        .all(|limit| (1..=MAX_LIMIT).contains(limit))
+    {
+        return Err(invalid("the rate or its burst", "is not within 1 and 10^9"));
+    }
+    Ok(())
+}
+
+fn reports(limit: Option<u32>) -> Result<()> {
+    if limit.is_some_and(|limit| !(1..=MAX_LIMIT).contains(&limit)) {
+        return Err(invalid(
+            "the limit of reports per month",
+            "is not within 1 and 10^9",
+        ));
+    }
+    Ok(())
+}
+
+fn account_name(text: &str) -> Result<()> {
+    name("the account's name", text)?;
+    if text.bytes().all(|b| b.is_ascii_digit()) {
+        return Err(invalid(
+            "the account's name",
+            "is all digits, which would be taken for an id: add a letter",
+        ));
     }
     Ok(())
 }

@@ -1,30 +1,15 @@
-//! Accounts, tiers and API keys.
+//! Accounts, what they subscribe to, and tiers.
 
 use rusqlite::types::Value;
 use rusqlite::{Connection, OptionalExtension, Row, params};
-use trinity_protocol::{KeyId, Verifier};
 
 use super::{optional_unsigned, sql_integer, unsigned};
 use crate::store::error::{Result, StoreError};
 use crate::store::rows::{
-    Account, AccountId, AccountRef, ApiKeyRecord, KeyPage, KeySettings, Limits, LoadedKey, NewAccount,
-    NewKey, Protocols, Revocation, Scope, Tier,
+    Account, AccountId, AccountPatch, AccountRef, Limits, NewAccount, Subscription, Tier,
 };
 
 const ACCOUNTS: &str = "SELECT id, name, tier, created_at_ns, disabled FROM accounts";
-
-const KEYS: &str = "
-    SELECT t.requests_per_month, t.requests_per_second, t.burst, t.reports_per_month,
-           k.key_id, k.account_id, k.verifier, k.expires_at_ns, k.revoked_at_ns, a.disabled,
-           a.name, a.tier, k.name, k.created_at_ns
-    FROM api_keys k JOIN accounts a ON a.id = k.account_id JOIN tiers t ON t.name = a.tier";
-
-const KEY_ENTRIES: &str = "
-    SELECT t.requests_per_month, t.requests_per_second, t.burst, t.reports_per_month,
-           k.key_id, k.account_id, k.verifier, k.expires_at_ns,
-           k.revoked_at_ns IS NOT NULL OR a.disabled
-    FROM api_keys k JOIN accounts a ON a.id = k.account_id JOIN tiers t ON t.name = a.tier
-    WHERE k.key_id > ?1 ORDER BY k.key_id LIMIT ?2";
 
 pub(super) fn tiers(connection: &Connection) -> Result<Vec<Tier>> {
     let mut statement = connection.prepare_cached(
@@ -39,15 +24,36 @@ pub(super) fn tiers(connection: &Connection) -> Result<Vec<Tier>> {
     Ok(rows.collect::<rusqlite::Result<_>>()?)
 }
 
-pub(super) fn create_account(connection: &Connection, new: NewAccount) -> Result<Account> {
-    let tiers = tiers(connection)?;
-    if !tiers.iter().any(|tier| tier.name == new.tier) {
-        let known: Vec<_> = tiers.into_iter().map(|tier| tier.name).collect();
-        return Err(StoreError::NoSuchTier {
-            name: new.tier,
-            known: known.join(", "),
+pub(super) fn create_tier(connection: &Connection, tier: &Tier) -> Result<()> {
+    let added = connection
+        .prepare_cached(
+            "INSERT INTO tiers (name, requests_per_month, requests_per_second, burst, reports_per_month)
+             VALUES (?1, ?2, ?3, ?4, ?5) ON CONFLICT (name) DO NOTHING",
+        )?
+        .execute(tier_values(tier)?)?;
+    if added == 0 {
+        return Err(StoreError::TierExists {
+            name: tier.name.clone(),
         });
     }
+    Ok(())
+}
+
+pub(super) fn set_tier(connection: &Connection, tier: &Tier) -> Result<()> {
+    if known_tier(connection, &tier.name)? == *tier {
+        return Ok(());
+    }
+    connection
+        .prepare_cached(
+            "UPDATE tiers SET requests_per_month = ?2, requests_per_second = ?3, burst = ?4, reports_per_month = ?5
+             WHERE name = ?1",
+        )?
+        .execute(tier_values(tier)?)?;
+    Ok(())
+}
+
+pub(super) fn create_account(connection: &Connection, new: NewAccount) -> Result<Account> {
+    known_tier(connection, &new.tier)?;
     let created_at = sql_integer("the time", new.created_at_ns)?;
     let added = connection
         .prepare_cached(
@@ -81,94 +87,99 @@ pub(super) fn account(connection: &Connection, which: &AccountRef) -> Result<Acc
         })
 }
 
-pub(super) fn create_key(connection: &Connection, new: &NewKey) -> Result<ApiKeyRecord> {
-    account(connection, &AccountRef::Id(new.account_id))?;
-    let added = connection
-        .prepare_cached(
-            "INSERT INTO api_keys (key_id, account_id, name, verifier, created_at_ns, expires_at_ns)
-             VALUES (?1, ?2, ?3, ?4, ?5, ?6) ON CONFLICT DO NOTHING",
-        )?
-        .execute(params![
-            sql_integer("the key id", new.key_id.0)?,
-            new.account_id.0,
-            new.name,
-            new.verifier.as_bytes(),
-            sql_integer("the time", new.created_at_ns)?,
-            new.expires_at_ns
-                .map(|at| sql_integer("the key's expiry", at))
-                .transpose()?,
-        ])?;
-    if added == 0 {
-        return Err(StoreError::KeyTaken { key_id: new.key_id });
+pub(super) fn change_account(
+    connection: &Connection,
+    which: &AccountRef,
+    patch: &AccountPatch,
+    at_ns: u64,
+) -> Result<Account> {
+    let before = account(connection, which)?;
+    let after = patch.on(&before);
+    if after == before {
+        return Ok(before);
     }
-    key(connection, new.key_id)
-}
-
-pub(super) fn list_keys(connection: &Connection, account: Option<AccountId>) -> Result<Vec<ApiKeyRecord>> {
-    let order = "ORDER BY k.created_at_ns, k.key_id";
-    let keys = match account {
-        None => connection
-            .prepare_cached(&format!("{KEYS} {order}"))?
-            .query_map([], key_row)?
-            .collect::<rusqlite::Result<_>>()?,
-        Some(id) => connection
-            .prepare_cached(&format!("{KEYS} WHERE k.account_id = ?1 {order}"))?
-            .query_map([id.0], key_row)?
-            .collect::<rusqlite::Result<_>>()?,
-    };
-    Ok(keys)
-}
-
-pub(super) fn key(connection: &Connection, key_id: KeyId) -> Result<ApiKeyRecord> {
-    let missing = || StoreError::NoSuchKey { key_id };
-    let id = i64::try_from(key_id.0).map_err(|_| missing())?;
-    connection
-        .prepare_cached(&format!("{KEYS} WHERE k.key_id = ?1"))?
-        .query_row([id], key_row)
-        .optional()?
-        .ok_or_else(missing)
-}
-
-pub(super) fn revoke_key(connection: &Connection, key_id: KeyId, at_ns: u64) -> Result<Revocation> {
-    let found = key(connection, key_id)?;
-    if let Some(at_ns) = found.revoked_at_ns {
-        return Ok(Revocation::AlreadyRevoked { at_ns });
+    known_tier(connection, &after.tier)?;
+    let taken = connection
+        .prepare_cached("SELECT EXISTS (SELECT 1 FROM accounts WHERE name = ?1 AND id <> ?2)")?
+        .query_row(params![after.name, after.id.0], |row| row.get(0))?;
+    if taken {
+        return Err(StoreError::AccountExists { name: after.name });
     }
     connection
-        .prepare_cached("UPDATE api_keys SET revoked_at_ns = ?2 WHERE key_id = ?1")?
-        .execute(params![
-            sql_integer("the key id", key_id.0)?,
-            sql_integer("the time", at_ns)?
-        ])?;
-    Ok(Revocation::Revoked)
+        .prepare_cached("UPDATE accounts SET name = ?2, tier = ?3, disabled = ?4 WHERE id = ?1")?
+        .execute(params![after.id.0, after.name, after.tier, after.disabled])?;
+    if after.tier != before.tier {
+        date_subscriptions(connection, after.id, sql_integer("the time", at_ns)?)?;
+    }
+    Ok(after)
 }
 
-pub(super) fn load_keys(connection: &Connection, after: Option<KeyId>, limit: usize) -> Result<KeyPage> {
-    let mut statement = connection.prepare_cached(KEY_ENTRIES)?;
-    let after = after.map_or(0, |key_id| key_id.0 as i64);
-    let rows = statement.query_map(params![after, limit as i64], |row| {
-        Ok(LoadedKey {
-            limits: limits(row)?,
-            key_id: KeyId(unsigned(row, 4)?),
-            account_id: AccountId(row.get(5)?),
-            verifier: Verifier::from_bytes(row.get(6)?),
-            protocols: Protocols::default(),
-            networks: Vec::new(),
-            scope: Scope::default(),
-            expires_at_ns: optional_unsigned(row, 7)?,
-            refused: row.get(8)?,
+pub(super) fn subscriptions(connection: &Connection, account: AccountId) -> Result<Vec<Subscription>> {
+    let mut statement = connection.prepare_cached(
+        "SELECT tier, starts_at_ns, ends_at_ns FROM subscriptions WHERE account_id = ?1
+         ORDER BY ends_at_ns IS NULL, id",
+    )?;
+    let rows = statement.query_map([account.0], |row| {
+        Ok(Subscription {
+            tier: row.get(0)?,
+            starts_at_ns: unsigned(row, 1)?,
+            ends_at_ns: optional_unsigned(row, 2)?,
         })
     })?;
-    let keys = rows.collect::<rusqlite::Result<Vec<_>>>()?;
-    Ok(KeyPage {
-        next: (keys.len() == limit).then(|| keys[keys.len() - 1].key_id),
-        keys,
-        unusable: Vec::new(),
+    Ok(rows.collect::<rusqlite::Result<_>>()?)
+}
+
+/// The trigger has dated the change by SQLite's clock, for hand-written SQL; the caller knows when it
+/// was. A clock that stepped back must not make the change fail.
+fn date_subscriptions(connection: &Connection, account: AccountId, at_ns: i64) -> Result<()> {
+    let (ended, since): (i64, i64) = connection
+        .prepare_cached(
+            "SELECT id, starts_at_ns FROM subscriptions WHERE account_id = ?1 AND ends_at_ns IS NOT NULL
+             ORDER BY id DESC LIMIT 1",
+        )?
+        .query_row([account.0], |row| Ok((row.get(0)?, row.get(1)?)))?;
+    let at_ns = at_ns.max(since);
+    connection
+        .prepare_cached("UPDATE subscriptions SET ends_at_ns = ?2 WHERE id = ?1")?
+        .execute([ended, at_ns])?;
+    connection
+        .prepare_cached(
+            "UPDATE subscriptions SET starts_at_ns = ?2 WHERE account_id = ?1 AND ends_at_ns IS NULL",
+        )?
+        .execute([account.0, at_ns])?;
+    Ok(())
+}
+
+/// The tier of this name, or the names of those there are.
+fn known_tier(connection: &Connection, name: &str) -> Result<Tier> {
+    let mut tiers = tiers(connection)?;
+    if let Some(place) = tiers.iter().position(|tier| tier.name == name) {
+        return Ok(tiers.swap_remove(place));
+    }
+    let known: Vec<_> = tiers.into_iter().map(|tier| tier.name).collect();
+    Err(StoreError::NoSuchTier {
+        name: name.to_owned(),
+        known: known.join(", "),
     })
 }
 
+fn tier_values(tier: &Tier) -> Result<impl rusqlite::Params + '_> {
+    let limits = tier.limits;
+    let month = limits
+        .requests_per_month
+        .map(|limit| sql_integer("the limit of requests per month", limit))
+        .transpose()?;
+    Ok((
+        tier.name.as_str(),
+        month,
+        limits.requests_per_second,
+        limits.burst,
+        limits.reports_per_month,
+    ))
+}
+
 /// The limits in the first four columns.
-fn limits(row: &Row<'_>) -> rusqlite::Result<Limits> {
+pub(super) fn limits(row: &Row<'_>) -> rusqlite::Result<Limits> {
     Ok(Limits {
         requests_per_month: optional_unsigned(row, 0)?,
         requests_per_second: row.get(1)?,
@@ -184,23 +195,5 @@ fn account_row(row: &Row<'_>) -> rusqlite::Result<Account> {
         tier: row.get(2)?,
         created_at_ns: unsigned(row, 3)?,
         disabled: row.get(4)?,
-    })
-}
-
-fn key_row(row: &Row<'_>) -> rusqlite::Result<ApiKeyRecord> {
-    Ok(ApiKeyRecord {
-        limits: limits(row)?,
-        settings: KeySettings::default(),
-        replaces: None,
-        key_id: KeyId(unsigned(row, 4)?),
-        account_id: AccountId(row.get(5)?),
-        verifier: Verifier::from_bytes(row.get(6)?),
-        expires_at_ns: optional_unsigned(row, 7)?,
-        revoked_at_ns: optional_unsigned(row, 8)?,
-        account_disabled: row.get(9)?,
-        account: row.get(10)?,
-        tier: row.get(11)?,
-        name: row.get(12)?,
-        created_at_ns: unsigned(row, 13)?,
     })
 }

@@ -21,6 +21,11 @@ const MIGRATIONS: &[Migration] = &[
         name: "symbols",
         sql: include_str!("../migrations/sqlite/0002_symbols.sql"),
     },
+    Migration {
+        version: 3,
+        name: "key settings and exact accounting",
+        sql: include_str!("../migrations/sqlite/0003_exact_accounting.sql"),
+    },
 ];
 
 const NEWEST: u32 = MIGRATIONS.len() as u32;

@@ -5,6 +5,7 @@
 
 use std::env;
 use std::io::{BufRead, BufReader, Write};
+use std::path::PathBuf;
 use std::process::{Child, ChildStdout, Command, Stdio};
 
 use super::*;
@@ -59,7 +60,7 @@ async fn processes_that_open_a_new_ledger_at_once_all_succeed() {
             let opened = lines
                 .map_while(std::result::Result::ok)
                 .find(|line| line.starts_with("opened"));
-            assert_eq!(opened.as_deref(), Some("opened 2"), "round {round}");
+            assert_eq!(opened.as_deref(), Some("opened 3"), "round {round}");
         }
     }
     for mut child in children {

@@ -29,6 +29,13 @@ pub(super) fn set(connection: &Connection, name: &str, value: &str, at_ns: u64) 
     Ok(())
 }
 
+pub(super) fn unset(connection: &Connection, name: &str) -> Result<bool> {
+    let removed = connection
+        .prepare_cached("DELETE FROM parameters WHERE name = ?1")?
+        .execute([name])?;
+    Ok(removed > 0)
+}
+
 pub(super) fn change_stamp(connection: &Connection) -> Result<ChangeStamp> {
     let mut statement = connection.prepare_cached("SELECT value FROM revision WHERE id = 1")?;
     Ok(ChangeStamp(statement.query_row([], |row| unsigned(row, 0))?))

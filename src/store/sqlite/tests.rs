@@ -2,6 +2,8 @@
 
 use std::fs;
 use std::os::unix::fs::PermissionsExt;
+use std::path::Path;
+use std::time::Duration;
 
 use tempfile::TempDir;
 use trinity_protocol::ApiKey;
@@ -86,7 +88,7 @@ async fn a_ledger_newer_than_the_binary_is_refused() {
                 error,
                 StoreError::NewerSchema {
                     found: 999,
-                    newest: 2
+                    newest: 3
                 }
             ),
             "{error}"
@@ -450,7 +452,7 @@ async fn sql_that_breaks_the_rules_is_refused() {
         "INSERT INTO api_keys (key_id, account_id, name, verifier, created_at_ns) VALUES (2, 1, 'x', randomblob(31), 1)",
         "INSERT INTO api_keys (key_id, account_id, name, verifier, created_at_ns) VALUES (2, 1, 'x', hex(randomblob(16)), 1)",
         "INSERT INTO api_keys (key_id, account_id, name, verifier, created_at_ns) SELECT 2, 1, 'x', verifier, 1 FROM api_keys",
-        "INSERT INTO api_keys (key_id, account_id, name, verifier, created_at_ns, expires_at_ns) VALUES (2, 1, 'x', randomblob(32), 5, 5)",
+        "INSERT INTO api_keys (key_id, account_id, name, verifier, created_at_ns, expires_at_ns) VALUES (2, 1, 'x', randomblob(32), 5, -5)",
         "DELETE FROM api_keys",
         "UPDATE api_keys SET revoked_at_ns = NULL",
         "UPDATE api_keys SET revoked_at_ns = 6",
@@ -471,9 +473,41 @@ async fn sql_that_breaks_the_rules_is_refused() {
         "INSERT INTO usage_symbols VALUES (1, 'BTC USD', 1, 0, 1)",
         "INSERT INTO usage_symbols VALUES (1, 'BTC', 1, 256, 1)",
         "INSERT INTO usage_symbols VALUES (1, 'BTC', 1, 0, 0)",
-        "INSERT INTO flushes (node, boot, shard, sequence, usage_rows, requests, symbol_rows, entries) VALUES ('', 1, 1, 1, 1, 1, 1, 1)",
-        "INSERT INTO flushes (node, boot, shard, sequence, usage_rows, requests, symbol_rows, entries) VALUES ('a', 1, -1, 1, 1, 1, 1, 1)",
-        "INSERT INTO flushes (node, boot, shard, sequence, usage_rows, requests, symbol_rows, entries) VALUES ('a', 1, 1, -1, 1, 1, 1, 1)",
+        "INSERT INTO flushes VALUES ('', 1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1)",
+        "INSERT INTO flushes VALUES ('a', 1, -1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1)",
+        "INSERT INTO flushes VALUES ('a', 1, 1, -1, 1, 1, 1, 1, 1, 1, 1, 1, 1)",
+        "INSERT INTO flushes VALUES ('a', 1, 1, 1, 1, 1, 2, 1, 1, 1, 1, 1, 1)",
+        "INSERT INTO usage_minutes VALUES (1, 61, 1, 0, 1, 0, 0)",
+        "INSERT INTO usage_hours VALUES (1, 60, 1, 0, 'a', 1, 0, 0)",
+        "INSERT INTO usage_days VALUES (1, 3600, 1, 0, 'a', 1, 0, 0)",
+        "INSERT INTO usage_days VALUES (1, 86400, 1, 0, NULL, 1, 0, 0)",
+        "INSERT INTO usage_days VALUES (1, 86400, 1, 0, 'a', 0, 0, 0)",
+        "INSERT INTO usage_months VALUES (1, 86400, 1, 1)",
+        "INSERT INTO usage_months VALUES (1, 0, 1, 2)",
+        "INSERT INTO usage_symbols_hours VALUES (1, 'BTC', 60, 0, 1)",
+        "INSERT INTO usage_symbols_days VALUES (1, 'BTC', 3600, 0, 1)",
+        "UPDATE usage_kept SET from_second = 5",
+        "INSERT INTO usage_kept (id, from_second) VALUES (2, 0)",
+        "UPDATE api_keys SET requests_per_month = 0",
+        "UPDATE api_keys SET requests_per_month = -2",
+        "UPDATE api_keys SET requests_per_second = 1",
+        "UPDATE api_keys SET requests_per_second = 1, burst = -1",
+        "UPDATE api_keys SET requests_per_second = -1, burst = 1",
+        "UPDATE api_keys SET requests_per_second = 0, burst = 1",
+        "UPDATE api_keys SET reports_per_month = 0",
+        "UPDATE api_keys SET allow_udp = 0, allow_http = 0",
+        "UPDATE api_keys SET allow_udp = 2",
+        "UPDATE api_keys SET allowed_networks = 'any'",
+        "UPDATE api_keys SET allowed_networks = '10.0.0.0/8,'",
+        "UPDATE api_keys SET allowed_networks = '10.0.0.0/8, ::/0'",
+        "UPDATE api_keys SET allowed_networks = '1,2,3,4,5,6,7,8,9,10,11,12,13,14,15,16,17'",
+        "UPDATE api_keys SET allowed_networks = NULL",
+        "UPDATE api_keys SET scope = 'admin'",
+        "UPDATE api_keys SET replaces = key_id",
+        "INSERT INTO report_log (key_id, month, kind, format, at_ns) VALUES (9, 0, 'usage', 'csv', 1)",
+        "INSERT INTO report_log (key_id, month, kind, format, at_ns) VALUES (1, 5, 'usage', 'csv', 1)",
+        "INSERT INTO report_log (key_id, month, kind, format, at_ns) VALUES (1, 0, 'Usage', 'csv', 1)",
+        "INSERT INTO report_log (key_id, month, kind, format, at_ns) VALUES (1, 0, 'usage', '', 1)",
         "INSERT INTO revision (id, value) VALUES (2, 1)",
     ];
     for statement in refused {
@@ -693,7 +727,7 @@ async fn a_ledger_from_before_symbols_gets_them_and_keeps_the_rest() {
         )
         .expect("inserts");
     let ledger = SqliteLedger::open_existing(dir.path()).await.expect("opens");
-    assert_eq!(ledger.migration_status().await.expect("status").current, 2);
+    assert_eq!(ledger.migration_status().await.expect("status").current, 3);
     assert_eq!(ledger.list_accounts().await.expect("lists")[0].name, "old");
     assert!(ledger.list_symbols().await.expect("lists").is_empty());
 }

@@ -1,11 +1,14 @@
-//! Usage: the flush that is applied once, and what it adds up to.
+//! Usage: the flush that is applied once, with all its sums in the same transaction.
 
-use rusqlite::{Connection, params};
-use trinity_protocol::KeyId;
+use std::collections::BTreeMap;
 
-use super::{sql_integer, unsigned};
+use rusqlite::{Connection, OptionalExtension, params};
+use trinity_protocol::{KeyId, Symbol};
+
+use super::sql_integer;
+use super::sums::{protocol_code, table_of};
 use crate::store::error::{Result, StoreError};
-use crate::store::rows::{FlushId, FlushOutcome, Protocol, SymbolUsageRow, UsageRow, UsageTotal};
+use crate::store::rows::{FlushId, FlushOutcome, Grain, Protocol, SymbolUsageRow, UsageRow, month_start};
 
 /// What a flush holds in all. Equal sums under one id are a retry.
 #[derive(PartialEq, Eq)]
@@ -16,8 +19,18 @@ struct Sums {
     entries: i64,
 }
 
-/// Applies a flush inside the caller's transaction. The id goes in first: if it is there
-/// already, the rows are as well, because both were committed together.
+/// Requests of a flush in one span, ordered as the tables are.
+type Spans = BTreeMap<(u64, KeyId, Protocol, u16), Span>;
+
+#[derive(Clone, Copy, Default)]
+struct Span {
+    count: u64,
+    latency_sum_ns: u64,
+    latency_max_ns: u64,
+}
+
+/// Applies a flush inside the caller's transaction. What is recorded of the counter tells whether the
+/// rows are there already, because both are committed together.
 pub(super) fn flush(
     connection: &Connection,
     id: &FlushId,
@@ -30,13 +43,59 @@ pub(super) fn flush(
         symbol_rows: symbols.len() as i64,
         entries: sum("the flush's entries", symbols.iter().map(|row| row.entries))?,
     };
+    if !is_new(connection, id, &sums)? {
+        return Ok(FlushOutcome::AlreadyApplied);
+    }
+    add_usage(connection, &id.node, usage)?;
+    add_symbols(connection, symbols)?;
+    Ok(FlushOutcome::Applied)
+}
+
+/// Records the flush, if its counter's last one was another and earlier.
+fn is_new(connection: &Connection, id: &FlushId, sums: &Sums) -> Result<bool> {
     // Every bit pattern of the boot is a number of its own; only equality matters.
     let boot = id.boot as i64;
     let sequence = sql_integer("the flush's sequence", id.sequence)?;
-    let added = connection
+    let last: Option<(i64, Sums)> = connection
         .prepare_cached(
-            "INSERT INTO flushes (node, boot, shard, sequence, usage_rows, requests, symbol_rows, entries)
-             VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8) ON CONFLICT DO NOTHING",
+            "SELECT sequence, usage_rows, requests, symbol_rows, entries FROM flushes
+             WHERE node = ?1 AND boot = ?2 AND shard = ?3",
+        )?
+        .query_row(params![id.node, boot, id.shard], |row| {
+            let sums = Sums {
+                usage_rows: row.get(1)?,
+                requests: row.get(2)?,
+                symbol_rows: row.get(3)?,
+                entries: row.get(4)?,
+            };
+            Ok((row.get(0)?, sums))
+        })
+        .optional()?;
+    if let Some((last, applied)) = last {
+        if sequence == last && applied != *sums {
+            return Err(StoreError::FlushIdReused {
+                id: id.to_string(),
+                applied: applied.to_string(),
+                offered: sums.to_string(),
+            });
+        }
+        if sequence <= last {
+            return Ok(false);
+        }
+    }
+    connection
+        .prepare_cached(
+            "INSERT INTO flushes (node, boot, shard, sequence, usage_rows, requests, symbol_rows, entries,
+                    total_usage_rows, total_requests, total_symbol_rows, total_entries)
+             VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?5, ?6, ?7, ?8)
+             ON CONFLICT (node, boot, shard) DO UPDATE SET
+                 sequence = excluded.sequence, applied_at = unixepoch(),
+                 usage_rows = excluded.usage_rows, requests = excluded.requests,
+                 symbol_rows = excluded.symbol_rows, entries = excluded.entries,
+                 total_usage_rows = total_usage_rows + excluded.usage_rows,
+                 total_requests = total_requests + excluded.requests,
+                 total_symbol_rows = total_symbol_rows + excluded.symbol_rows,
+                 total_entries = total_entries + excluded.entries",
         )?
         .execute(params![
             id.node,
@@ -48,116 +107,130 @@ pub(super) fn flush(
             sums.symbol_rows,
             sums.entries
         ])?;
-    if added == 0 {
-        let applied = connection
-            .prepare_cached(
-                "SELECT usage_rows, requests, symbol_rows, entries FROM flushes
-                 WHERE node = ?1 AND boot = ?2 AND shard = ?3 AND sequence = ?4",
-            )?
-            .query_row(params![id.node, boot, id.shard, sequence], |row| {
-                Ok(Sums {
-                    usage_rows: row.get(0)?,
-                    requests: row.get(1)?,
-                    symbol_rows: row.get(2)?,
-                    entries: row.get(3)?,
-                })
-            })?;
-        if applied == sums {
-            return Ok(FlushOutcome::AlreadyApplied);
-        }
-        return Err(StoreError::FlushIdReused {
-            id: id.to_string(),
-            applied: applied.to_string(),
-            offered: sums.to_string(),
-        });
+    Ok(true)
+}
+
+fn add_usage(connection: &Connection, node: &str, rows: &[UsageRow]) -> Result<()> {
+    let seconds = fold(
+        rows.iter().map(|row| {
+            let span = Span {
+                count: row.count,
+                latency_sum_ns: row.latency_sum_ns,
+                latency_max_ns: row.latency_max_ns,
+            };
+            ((row.second, row.key_id, row.protocol, row.outcome), span)
+        }),
+        Grain::Second,
+    );
+    let again = |spans: &Spans, grain| fold(spans.iter().map(|(key, span)| (*key, *span)), grain);
+    let minutes = again(&seconds, Grain::Minute);
+    let hours = again(&minutes, Grain::Hour);
+    let days = again(&hours, Grain::Day);
+    add_spans(connection, Grain::Second, None, &seconds)?;
+    add_spans(connection, Grain::Minute, None, &minutes)?;
+    add_spans(connection, Grain::Hour, Some(node), &hours)?;
+    add_spans(connection, Grain::Day, Some(node), &days)?;
+    add_months(connection, &days)
+}
+
+/// Sums what lies in the same spans. The flush's own sum has shown that no count passes 63 bits;
+/// latency is a statistic and saturates rather than holding up the bill.
+fn fold(rows: impl Iterator<Item = ((u64, KeyId, Protocol, u16), Span)>, grain: Grain) -> Spans {
+    let mut spans = Spans::new();
+    for ((second, key_id, protocol, outcome), row) in rows {
+        let start = second - second % grain.seconds();
+        let span = spans.entry((start, key_id, protocol, outcome)).or_default();
+        span.count += row.count;
+        span.latency_sum_ns = span.latency_sum_ns.saturating_add(row.latency_sum_ns);
+        span.latency_max_ns = span.latency_max_ns.max(row.latency_max_ns);
     }
-    add_usage(connection, usage)?;
-    add_symbols(connection, symbols)?;
-    Ok(FlushOutcome::Applied)
+    spans
 }
 
-pub(super) fn month_usage(connection: &Connection, month_start: u64) -> Result<Vec<(KeyId, u64)>> {
-    // CROSS JOIN fixes the order: one index range per key instead of a scan of all usage.
-    let mut statement = connection.prepare_cached(
-        "SELECT k.key_id, sum(u.count)
-         FROM api_keys k CROSS JOIN usage u ON u.key_id = k.key_id AND u.second >= ?1 AND u.outcome = 0
-         GROUP BY k.key_id ORDER BY k.key_id",
-    )?;
-    let start = sql_integer("the month's start", month_start)?;
-    let rows = statement.query_map([start], |row| Ok((KeyId(unsigned(row, 0)?), unsigned(row, 1)?)))?;
-    Ok(rows.collect::<rusqlite::Result<_>>()?)
-}
-
-pub(super) fn total(connection: &Connection, key_id: KeyId) -> Result<UsageTotal> {
-    let id = sql_integer("the key id", key_id.0)?;
-    let mut statement = connection.prepare_cached(
-        "SELECT coalesce(sum(count), 0), coalesce(sum(count) FILTER (WHERE outcome = 0), 0),
-                (SELECT coalesce(sum(entries), 0) FROM usage_symbols WHERE key_id = ?1),
-                coalesce(max(latency_max_ns), 0),
-                coalesce(sum(latency_sum_ns >> 32), 0), coalesce(sum(latency_sum_ns & 4294967295), 0)
-         FROM usage WHERE key_id = ?1",
-    )?;
-    Ok(statement.query_row([id], |row| {
-        // In halves, because SQLite refuses sums beyond 63 bits and saturated rows may be among these.
-        let (high, low) = (unsigned(row, 4)?, unsigned(row, 5)?);
-        Ok(UsageTotal {
-            requests: unsigned(row, 0)?,
-            charged: unsigned(row, 1)?,
-            entries: unsigned(row, 2)?,
-            latency_max_ns: unsigned(row, 3)?,
-            latency_sum_ns: high.saturating_mul(1 << 32).saturating_add(low),
-        })
-    })?)
-}
-
-fn add_usage(connection: &Connection, rows: &[UsageRow]) -> Result<()> {
-    // Latency is a statistic: its sum saturates (SQLite adds beyond 63 bits as a float, which
-    // min() turns back) rather than holding up the bill.
-    let mut statement = connection.prepare_cached(
-        "INSERT INTO usage (key_id, second, protocol, outcome, count, latency_sum_ns, latency_max_ns)
-         VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7)
-         ON CONFLICT (key_id, second, protocol, outcome) DO UPDATE SET
+fn add_spans(connection: &Connection, grain: Grain, node: Option<&str>, spans: &Spans) -> Result<()> {
+    let (table, start) = table_of(grain);
+    let (column, value) = if node.is_some() {
+        (", node", ", ?8")
+    } else {
+        ("", "")
+    };
+    // SQLite adds beyond 63 bits as a float, which min() turns back for the latency and STRICT
+    // refuses for the count.
+    let mut statement = connection.prepare_cached(&format!(
+        "INSERT INTO {table} (key_id, {start}, protocol, outcome, count, latency_sum_ns, latency_max_ns{column})
+         VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7{value})
+         ON CONFLICT ({start}, key_id, protocol, outcome{column}) DO UPDATE SET
              count = count + excluded.count,
              latency_sum_ns = min(latency_sum_ns + excluded.latency_sum_ns, 9223372036854775807),
-             latency_max_ns = max(latency_max_ns, excluded.latency_max_ns)",
+             latency_max_ns = max(latency_max_ns, excluded.latency_max_ns)"
+    ))?;
+    for ((start, key_id, protocol, outcome), span) in spans {
+        let key_id = sql_integer("the key id", key_id.0)?;
+        let start = sql_integer("the second", *start)?;
+        let count = sql_integer("the count", span.count)?;
+        let (sum, max) = (saturated(span.latency_sum_ns), saturated(span.latency_max_ns));
+        let protocol = protocol_code(*protocol);
+        match node {
+            None => statement.execute(params![key_id, start, protocol, outcome, count, sum, max])?,
+            Some(node) => {
+                statement.execute(params![key_id, start, protocol, outcome, count, sum, max, node])?
+            }
+        };
+    }
+    Ok(())
+}
+
+fn add_months(connection: &Connection, days: &Spans) -> Result<()> {
+    let mut months: BTreeMap<(u64, KeyId), (u64, u64)> = BTreeMap::new();
+    for ((day, key_id, _, outcome), span) in days {
+        let (requests, charged) = months.entry((month_start(*day), *key_id)).or_default();
+        *requests += span.count;
+        *charged += if *outcome == 0 { span.count } else { 0 };
+    }
+    let mut statement = connection.prepare_cached(
+        "INSERT INTO usage_months (key_id, start, requests, charged) VALUES (?1, ?2, ?3, ?4)
+         ON CONFLICT (start, key_id) DO UPDATE SET
+             requests = requests + excluded.requests, charged = charged + excluded.charged",
     )?;
-    for row in rows {
-        statement.execute(params![
-            sql_integer("the key id", row.key_id.0)?,
-            sql_integer("the second", row.second)?,
-            protocol_code(row.protocol),
-            row.outcome,
-            sql_integer("the count", row.count)?,
-            saturated(row.latency_sum_ns),
-            saturated(row.latency_max_ns),
+    for ((start, key_id), (requests, charged)) in months {
+        statement.execute([
+            sql_integer("the key id", key_id.0)?,
+            sql_integer("the month", start)?,
+            sql_integer("the count", requests)?,
+            sql_integer("the count", charged)?,
         ])?;
     }
     Ok(())
 }
 
 fn add_symbols(connection: &Connection, rows: &[SymbolUsageRow]) -> Result<()> {
-    let mut statement = connection.prepare_cached(
-        "INSERT INTO usage_symbols (key_id, symbol, second, status, entries) VALUES (?1, ?2, ?3, ?4, ?5)
-         ON CONFLICT (key_id, symbol, second, status) DO UPDATE SET entries = entries + excluded.entries",
-    )?;
-    for row in rows {
-        statement.execute(params![
-            sql_integer("the key id", row.key_id.0)?,
-            row.symbol.as_str(),
-            sql_integer("the second", row.second)?,
-            row.status,
-            sql_integer("the entries", row.entries)?,
-        ])?;
+    for (table, start, seconds) in [
+        ("usage_symbols", "second", Grain::Second.seconds()),
+        ("usage_symbols_hours", "start", Grain::Hour.seconds()),
+        ("usage_symbols_days", "start", Grain::Day.seconds()),
+    ] {
+        let mut spans: BTreeMap<(u64, KeyId, Symbol, u8), u64> = BTreeMap::new();
+        for row in rows {
+            let start = row.second - row.second % seconds;
+            *spans
+                .entry((start, row.key_id, row.symbol, row.status))
+                .or_default() += row.entries;
+        }
+        let mut statement = connection.prepare_cached(&format!(
+            "INSERT INTO {table} (key_id, symbol, {start}, status, entries) VALUES (?1, ?2, ?3, ?4, ?5)
+             ON CONFLICT ({start}, key_id, symbol, status) DO UPDATE SET entries = entries + excluded.entries"
+        ))?;
+        for ((start, key_id, symbol, status), entries) in spans {
+            statement.execute(params![
+                sql_integer("the key id", key_id.0)?,
+                symbol.as_str(),
+                sql_integer("the second", start)?,
+                status,
+                sql_integer("the entries", entries)?,
+            ])?;
+        }
     }
     Ok(())
-}
-
-/// How the protocol is stored.
-const fn protocol_code(protocol: Protocol) -> u8 {
-    match protocol {
-        Protocol::Udp => 1,
-        Protocol::Http => 2,
-    }
 }
 
 fn saturated(value: u64) -> i64 {
