@@ -35,6 +35,10 @@ pub struct ServeArgs {
     /// Directory for the ledger, the demo key and the lock
     #[arg(long, env = "DATA_DIR", default_value = "./data", value_name = "DIR")]
     pub data_dir: PathBuf,
+    /// Directory for the usage journals, which answered requests are counted in until they are in the
+    /// ledger; on a local disk [default: journal in the data directory]
+    #[arg(long, env = "JOURNAL_DIR", value_name = "DIR")]
+    pub journal_dir: Option<PathBuf>,
     /// Address to listen on [default: 127.0.0.1, or 0.0.0.0 in production]
     #[arg(long, env = "BIND", value_name = "ADDRESS")]
     pub bind: Option<IpAddr>,
@@ -104,6 +108,8 @@ pub struct Config {
     pub looping: bool,
     /// Directory for the ledger, the demo key and the lock.
     pub data_dir: PathBuf,
+    /// Directory for the usage journals.
+    pub journal_dir: PathBuf,
     /// Where UDP is served.
     pub udp: SocketAddr,
     /// Where HTTP is served.
@@ -158,6 +164,9 @@ pub enum ConfigError {
     #[error("CLUSTER_NODE must be 1 to 64 letters, digits, '-', '_' or '.'")]
     Node,
 }
+
+/// Where the journals are in the data directory.
+pub const JOURNAL_DIR: &str = "journal";
 
 /// The shipped recording holds minutes, so it plays a minute a second.
 const SHIPPED_SPEED: Speed = match NonZeroU32::new(60) {
@@ -221,6 +230,9 @@ impl Config {
             market,
             venues_config,
             looping: !args.once,
+            journal_dir: args
+                .journal_dir
+                .unwrap_or_else(|| args.data_dir.join(JOURNAL_DIR)),
             data_dir: args.data_dir,
             udp: SocketAddr::new(bind, args.udp_port_lpo),
             http: SocketAddr::new(bind, args.tcp_port_lpo),

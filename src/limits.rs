@@ -78,13 +78,24 @@ pub const PRESSURE_BATCHES: u32 = 8;
 pub const SPIN_MAX_US: u64 = 10_000;
 
 /// Request rows (key, second, protocol, outcome) of one usage page.
-pub const METER_REQUEST_ROWS: usize = 1 << 15;
+pub const METER_REQUEST_ROWS: usize = 1 << 17;
 /// Symbol rows (key, symbol, second, status) of one usage page.
-pub const METER_SYMBOL_ROWS: usize = 1 << 15;
+pub const METER_SYMBOL_ROWS: usize = 1 << 16;
 /// Entries that a meter keeps back to count them on its page side by side.
 pub const METER_SYMBOLS_WAITING: usize = 128;
 /// Usage pages that circulate between one meter and the control plane.
-pub const METER_PAGES: usize = 3;
+pub const METER_PAGES: usize = 4;
+/// Usage journals of dead processes that may wait for the ledger in one directory. Each keeps what
+/// its rows need on the disk, at most its whole size.
+pub const MAX_SAVED_JOURNALS: usize = 1_024;
+/// Pages of dead processes that one round of the flush carries to the ledger besides what is new.
+pub const FLUSH_LEFT_PAGES: usize = 8;
+/// Longest pause between two tries to write usage to a ledger that fails, milliseconds.
+pub const FLUSH_BACKOFF_MS: u64 = 5_000;
+/// Days that usage is kept by the second.
+pub const USAGE_KEEP_DAYS: u32 = 93;
+/// How often the ledger's usage is tended, seconds.
+pub const USAGE_TEND_S: u64 = 3_600;
 /// How often closed usage is handed to the control plane, milliseconds.
 pub const METER_CLOSE_MS: u64 = 1_000;
 

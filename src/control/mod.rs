@@ -8,6 +8,7 @@ pub mod data_dir;
 pub mod demo;
 pub mod explain;
 pub mod health;
+pub mod journal;
 pub mod keys;
 pub mod live;
 pub mod market;

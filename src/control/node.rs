@@ -15,14 +15,18 @@ use tokio::time::MissedTickBehavior;
 use super::data_dir::DataDir;
 use super::explain::ExplainDesk;
 use super::health::Health;
+use super::journal::{JournalDir, Journals};
 use super::keys::KeySync;
 use super::live::{self, LiveParts, LiveSettings};
 use super::market::{self, Publisher};
-use super::ops::{Fact, KeysFacts, LedgerFacts, MarketFacts, MarketKind, Ops, ProcessFacts, ShardFacts};
+use super::ops::{
+    Fact, JournalFacts, KeysFacts, LedgerFacts, LedgerSide, MarketFacts, MarketKind, Ops, ProcessFacts,
+    ShardFacts,
+};
 use super::shards::{self, ShardSettings, Shards};
 use super::supervise::{self, Stop};
 use super::symbols::SymbolSync;
-use super::usage::UsageFlush;
+use super::usage::{UsageFlush, UsageTask};
 use super::web::Web;
 use super::{calendar, demo};
 use crate::clock;
@@ -44,6 +48,8 @@ const TICK: Duration = Duration::from_millis(200);
 const RECONCILE: Duration = Duration::from_mins(1);
 /// How long the start waits for the market's first prices.
 const FIRST_TICK: Duration = Duration::from_secs(1);
+/// How long the start may wait for the ledger to take what a process before this one left.
+const FIRST_FLUSH: Duration = Duration::from_secs(5);
 /// How long the end may wait for the ledger to take the last usage.
 const LAST_FLUSH: Duration = Duration::from_secs(10);
 
@@ -52,7 +58,8 @@ const LAST_FLUSH: Duration = Duration::from_secs(10);
 pub struct Node {
     data: DataDir,
     keys: KeySync,
-    usage: UsageFlush,
+    usage: UsageTask,
+    journals: Journals,
     shards: Shards,
     web: Web,
     ops: Arc<Ops>,
@@ -63,7 +70,6 @@ pub struct Node {
     tables: watch::Sender<Arc<SymbolTable>>,
     stop: Stop,
     ledger_reads: Health,
-    ledger_writes: Health,
     reconciled: Instant,
 }
 
@@ -89,6 +95,8 @@ impl Node {
         if !config.production {
             demo::ensure(&*ledger, &data, now_ns).await?;
         }
+        let boot = getrandom::u64().map_err(|error| anyhow!("no randomness: {error}"))?;
+        let (mut journals, mut usage) = open_journals(&config, &ledger, boot, now_ns).await?;
         let mut keys = KeySync::new(Arc::clone(&ledger));
         keys.reload(now_ns).await.context("cannot read the keys")?;
 
@@ -111,15 +119,10 @@ impl Node {
         let driver = driver::choose(config.driver, probe::io_uring)?;
         tracing::info!(driver = %driver.kind, why = driver.why, "driver chosen");
         let misses = source.misses();
-        let ops = Arc::new(board(
-            &config,
-            now_ns,
-            &driver,
-            &cpus,
-            &prices,
-            &source,
-            misses.as_ref(),
-        ));
+        let ops = Arc::new(Ops {
+            journal: usage.facts(),
+            ..board(&config, now_ns, &driver, &cpus, &prices, &source, misses.as_ref())
+        });
         let stop = Stop::default();
         let (tables, followed) = watch::channel(symbols);
         let desk = Arc::new(ExplainDesk::new());
@@ -139,6 +142,12 @@ impl Node {
             })?,
         };
 
+        // Meters are numbered as their journals are: the shards' first.
+        let made = (0..2 * cpus.len()).map(|index| journals.meter(&prices[index % cpus.len()], now_ns));
+        let (mut meters, pages) = made.collect::<anyhow::Result<(Vec<_>, Vec<_>)>>()?;
+        let web_meters = meters.split_off(cpus.len());
+        ops.journal.meters.write().clone_from(&pages);
+        usage.take_meters(pages);
         let shared = Arc::new(ShardShared::default());
         shared
             .month_end_ns
@@ -155,23 +164,17 @@ impl Node {
             &keys.table(),
             ops.misses.as_ref(),
             &shared,
+            meters,
         )?;
         describe(&shards, &ops);
-        let web = Web::start(&config, &ops, &prices, &keys.table(), &shared, &desk)?;
-        let meters = shards
-            .handles
-            .iter()
-            .map(|shard| &shard.pages)
-            .chain(&web.pages)
-            .cloned()
-            .collect();
-        let boot = getrandom::u64().map_err(|error| anyhow!("no randomness: {error}"))?;
-        let usage = UsageFlush::new(ledger, Arc::clone(&prices[0]), config.node.clone(), boot, meters);
+        let web = Web::start(&config, &ops, &prices, &keys.table(), &shared, &desk, web_meters)?;
+        let usage = UsageTask::start(usage, Arc::clone(&ops));
         tracing::info!(udp = %shards.address, http = %web.http, ops = %web.ops, "listening");
         let node = Self {
             data,
             keys,
             usage,
+            journals,
             shards,
             web,
             ops,
@@ -181,7 +184,6 @@ impl Node {
             tables,
             stop,
             ledger_reads: Health::new("ledger (reading keys)"),
-            ledger_writes: Health::new("ledger (writing usage)"),
             reconciled: clock::monotonic(),
         };
         node.note_keys(now_ns);
@@ -231,23 +233,28 @@ impl Node {
             fallen = match (self.shards.fallen(), self.web.fallen()) {
                 (Some(index), _) => Some(format!("shard {index}")),
                 (None, Some(index)) => Some(format!("HTTP worker {index}")),
+                (None, None) if self.usage.has_fallen() => Some("the usage flush".to_owned()),
                 (None, None) => None,
             };
             if fallen.is_some() {
                 break;
             }
         }
-        let lost = self.stop().await;
+        let left = self.stop().await;
         if let Some(part) = fallen {
             bail!("{part} ended by itself; the process ends so that it can be started whole");
         }
-        if lost > 0 {
-            bail!("{lost} requests were answered but could not be written to the ledger in time");
+        if let Left::Requests { requests, journal } = left {
+            tracing::warn!(
+                requests,
+                journal,
+                "the ledger did not take all usage in time: the next start in this directory brings it there"
+            );
         }
         Ok(())
     }
 
-    /// The control plane's round: keys in, usage out.
+    /// The control plane's round: keys and symbols in. Usage goes out by a task of its own.
     async fn tend(&mut self) {
         let now_ns = clock::unix_nanos();
         self.shards
@@ -272,22 +279,10 @@ impl Node {
             }
         }
         error = error.or(self.follow_symbols(now_ns).await);
-        let (flushed, result) = self.usage.round().await;
-        self.ops.ledger.flushes.add(flushed.pages);
-        self.ops.ledger.rows.add(flushed.rows);
-        self.ops
-            .ledger
-            .oldest_unflushed_second
-            .set(self.usage.oldest_unflushed().unwrap_or(0));
-        error = error.or(result.as_ref().err().map(ToString::to_string));
         match error {
-            None => self.ops.ledger.succeeded(now_ns),
-            Some(error) => self.ops.ledger.failed(now_ns, error),
+            None => self.ops.ledger.succeeded(LedgerSide::Reads, now_ns),
+            Some(error) => self.ops.ledger.failed(LedgerSide::Reads, now_ns, error),
         }
-        self.ledger_writes.note(
-            result,
-            "usage waits in memory and is written when the ledger is back",
-        );
     }
 
     /// Takes over what changed of a live market's symbols; gives the ledger's error, if any.
@@ -320,8 +315,8 @@ impl Node {
         self.ops.keys.last_sync_ns.set(now_ns);
     }
 
-    /// Stops serving, then writes what was counted; tells how many requests could not be.
-    async fn stop(mut self) -> u64 {
+    /// Stops serving, then writes what was counted; tells what could not be.
+    async fn stop(self) -> Left {
         tracing::info!("draining");
         self.stop.store(true, Ordering::Relaxed);
         self.market.thread().unpark();
@@ -331,16 +326,70 @@ impl Node {
         if self.market.join().is_err() {
             tracing::error!("the market task panicked");
         }
-        let ledger = &mut self.ledger_writes;
-        let flush = self.usage.drain(&mut meters, |result| {
-            ledger.note(result, "the last usage is not written yet");
+        let journal = self.journals.path().display().to_string();
+        let Ok(Some(mut usage)) = tokio::time::timeout(LAST_FLUSH, self.usage.stop()).await else {
+            let requests = meters.iter().map(Meter::pending).sum();
+            return Left::Requests { requests, journal };
+        };
+        let mut health = Health::new("ledger (writing usage)");
+        let flush = usage.drain(&mut meters, |result| {
+            health.note(result, "the last usage is not written yet");
         });
         if tokio::time::timeout(LAST_FLUSH, flush).await.is_err() {
-            return self.usage.unflushed() + meters.iter().map(Meter::pending).sum::<u64>();
+            let pending = meters.iter().map(Meter::pending).sum::<u64>();
+            let requests = usage.unflushed() + pending;
+            return Left::Requests { requests, journal };
+        }
+        if let Err(error) = self.journals.remove() {
+            tracing::warn!(journal, %error, "the usage journals are empty and could not be removed");
         }
         tracing::info!(data_dir = %self.data.path().display(), "ended");
-        0
+        Left::Nothing
     }
+}
+
+/// What is not in the ledger when a node ends.
+enum Left {
+    Nothing,
+    /// It stays in the journals.
+    Requests {
+        requests: u64,
+        journal: String,
+    },
+}
+
+/// Opens the journals' directory and brings what processes before this one left behind to the
+/// ledger, as far as it takes it in good time; the rest is brought while this one serves.
+async fn open_journals(
+    config: &Config,
+    ledger: &Arc<dyn Ledger>,
+    boot: u64,
+    now_ns: u64,
+) -> anyhow::Result<(Journals, UsageFlush)> {
+    let dir = JournalDir::open(&config.journal_dir)?;
+    let left = dir.left(now_ns)?;
+    let facts = Arc::new(JournalFacts::default());
+    left.set_aside.into_iter().for_each(|text| facts.set_aside(text));
+    // Flush ids are stored as signed integers.
+    let boot = boot >> 1;
+    let node = config.node.clone();
+    let mut usage = UsageFlush::new(Arc::clone(ledger), node, boot, Vec::new(), left.journals, facts);
+    let began = clock::monotonic();
+    while usage.left_pages() > 0 && began.elapsed() < FIRST_FLUSH {
+        let (flushed, result) = usage.round().await;
+        match result {
+            Ok(()) => tracing::info!(
+                requests = flushed.requests,
+                pages_waiting = flushed.waiting,
+                "usage of a process before this one is in the ledger"
+            ),
+            Err(error) => {
+                tracing::warn!(%error, pages = flushed.waiting, "usage of a process before this one waits");
+                break;
+            }
+        }
+    }
+    Ok((Journals::new(dir, &config.node, boot), usage))
 }
 
 /// The board that operators' pages are rendered from.
@@ -373,6 +422,7 @@ fn board(
         misses: misses.map(|(board, _)| Arc::clone(board)),
         market: source.facts(),
         ledger: LedgerFacts::new("sqlite"),
+        journal: Arc::default(),
         keys: KeysFacts::default(),
         stopping_since_ns: Fact::default(),
     }

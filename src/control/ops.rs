@@ -5,6 +5,7 @@
 //! facts are atomics, or stand behind locks that only the cold side takes.
 
 mod exposition;
+mod journal;
 mod metrics;
 mod venues;
 mod verdict;
@@ -16,6 +17,7 @@ use arc_swap::ArcSwap;
 use http::StatusCode;
 use parking_lot::RwLock;
 
+pub use self::journal::JournalFacts;
 use self::verdict::Finding;
 use super::live::VenueFacts;
 use crate::lpo::http::json::Json;
@@ -42,6 +44,8 @@ pub struct Ops {
     pub market: MarketFacts,
     /// The ledger.
     pub ledger: LedgerFacts,
+    /// The usage journals.
+    pub journal: Arc<JournalFacts>,
     /// The keys.
     pub keys: KeysFacts,
     /// When the process began to stop, Unix nanoseconds; 0 while it serves.
@@ -119,15 +123,23 @@ pub struct MarketFacts {
 pub struct LedgerFacts {
     /// Its kind (`sqlite`).
     pub kind: &'static str,
-    state: RwLock<LedgerState>,
+    reads: RwLock<LedgerState>,
+    writes: RwLock<LedgerState>,
     /// Calls that failed.
     pub failures: Fact,
     /// Usage pages it took.
     pub flushes: Fact,
     /// Usage rows it took.
     pub rows: Fact,
-    /// Unix second of the oldest usage that waits for it; 0 for none.
-    pub oldest_unflushed_second: Fact,
+}
+
+/// What is asked of the ledger: either may fail without the other.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum LedgerSide {
+    /// Keys, parameters and symbols.
+    Reads,
+    /// Usage.
+    Writes,
 }
 
 /// Whether the ledger answers.
@@ -205,22 +217,22 @@ impl LedgerFacts {
     pub fn new(kind: &'static str) -> Self {
         Self {
             kind,
-            state: RwLock::default(),
+            reads: RwLock::default(),
+            writes: RwLock::default(),
             failures: Fact::default(),
             flushes: Fact::default(),
             rows: Fact::default(),
-            oldest_unflushed_second: Fact::default(),
         }
     }
 
     /// Notes a call that succeeded.
-    pub fn succeeded(&self, now_ns: u64) {
+    pub fn succeeded(&self, side: LedgerSide, now_ns: u64) {
         let settled = {
-            let state = self.state.read();
+            let state = self.side(side).read();
             state.error.is_none() && state.since_ns != 0
         };
         if !settled {
-            *self.state.write() = LedgerState {
+            *self.side(side).write() = LedgerState {
                 since_ns: now_ns,
                 error: None,
             };
@@ -228,18 +240,33 @@ impl LedgerFacts {
     }
 
     /// Notes a call that failed; `error` must name no secret.
-    pub fn failed(&self, now_ns: u64, error: String) {
+    pub fn failed(&self, side: LedgerSide, now_ns: u64, error: String) {
         self.failures.add(1);
-        let mut state = self.state.write();
+        let mut state = self.side(side).write();
         if state.error.is_none() {
             state.since_ns = now_ns;
         }
         state.error = Some(error);
     }
 
-    /// Whether it answers.
+    /// Whether it answers, on both sides.
     pub fn state(&self) -> LedgerState {
-        self.state.read().clone()
+        let (reads, writes) = (self.reads.read().clone(), self.writes.read().clone());
+        match (&reads.error, &writes.error) {
+            (Some(_), None) => reads,
+            // The side that changed first tells since when it fails, the one that changed last since
+            // when it answers.
+            (Some(_), Some(_)) if reads.since_ns <= writes.since_ns => reads,
+            (None, None) if reads.since_ns >= writes.since_ns => reads,
+            _ => writes,
+        }
+    }
+
+    const fn side(&self, side: LedgerSide) -> &RwLock<LedgerState> {
+        match side {
+            LedgerSide::Reads => &self.reads,
+            LedgerSide::Writes => &self.writes,
+        }
     }
 }
 

@@ -15,7 +15,7 @@ use crate::shard::driver::{DriverKind, cpus};
 use crate::shard::socket::{Granted, Steering, bind_group};
 use crate::shard::{self, ShardParts, ShardShared};
 use crate::tables::keys::KeyTable;
-use crate::tables::meter::{Meter, MeterPages};
+use crate::tables::meter::Meter;
 use crate::tables::misses::MissBoard;
 use crate::tables::prices::PriceCopy;
 
@@ -25,8 +25,6 @@ const START_LIMIT: Duration = Duration::from_secs(10);
 /// A shard as the control plane sees it.
 #[derive(Debug)]
 pub struct ShardHandle {
-    /// Its usage.
-    pub pages: MeterPages,
     /// The CPU it is pinned to.
     pub cpu: Option<usize>,
     /// The socket buffers it was granted.
@@ -82,6 +80,7 @@ impl Shards {
         keys: &Arc<ArcSwap<KeyTable>>,
         misses: Option<&Arc<MissBoard>>,
         shared: &Arc<ShardShared>,
+        meters: Vec<Meter>,
     ) -> anyhow::Result<Self> {
         let ShardSettings {
             address,
@@ -96,8 +95,8 @@ impl Shards {
         })?;
         let (report, started) = channel();
         let mut handles = Vec::with_capacity(facts.len());
-        for (index, ((socket, facts), prices)) in sockets.into_iter().zip(facts).zip(prices).enumerate() {
-            let (meter, pages) = Meter::new();
+        let each = sockets.into_iter().zip(facts).zip(prices).zip(meters);
+        for (index, (((socket, facts), prices), meter)) in each.enumerate() {
             let parts = ShardParts {
                 index,
                 cpu: facts.cpu,
@@ -116,7 +115,6 @@ impl Shards {
                 .name(format!("shard-{index}"))
                 .spawn(move || shard::run(parts, driver, |granted| started_at(&report, index, granted)))?;
             handles.push(ShardHandle {
-                pages,
                 cpu: facts.cpu,
                 granted: Granted::default(),
                 thread,

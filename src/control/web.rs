@@ -13,7 +13,7 @@ use crate::config::Config;
 use crate::shard::ShardShared;
 use crate::shard::web::{self, Explains, OpsPages, WebConfig, WebParts};
 use crate::tables::keys::KeyTable;
-use crate::tables::meter::{Meter, MeterPages};
+use crate::tables::meter::Meter;
 use crate::tables::prices::PriceCopy;
 
 /// All HTTP workers of this process.
@@ -23,8 +23,6 @@ pub struct Web {
     pub http: SocketAddr,
     /// Where health, readiness and metrics are served as well.
     pub ops: SocketAddr,
-    /// The workers' usage, in order.
-    pub pages: Vec<MeterPages>,
     workers: Vec<JoinHandle<Meter>>,
     operators: JoinHandle<()>,
 }
@@ -38,6 +36,7 @@ impl Web {
         keys: &Arc<ArcSwap<KeyTable>>,
         shared: &Arc<ShardShared>,
         explains: &Arc<ExplainDesk>,
+        meters: Vec<Meter>,
     ) -> anyhow::Result<Self> {
         let taken = |address, flag| {
             format!(
@@ -49,12 +48,9 @@ impl Web {
         let (listeners, http) = web::bind_group(config.http, prices.len())
             .with_context(|| taken(config.http, "--tcp-port-lpo"))?;
         let pages_of = Arc::clone(ops) as Arc<dyn OpsPages>;
-        let (mut workers, mut pages) = (Vec::new(), Vec::new());
-        for (index, ((listener, prices), shard)) in
-            listeners.into_iter().zip(prices).zip(&ops.shards).enumerate()
-        {
-            let (meter, ends) = Meter::new();
-            pages.push(ends);
+        let mut workers = Vec::new();
+        let each = listeners.into_iter().zip(prices).zip(&ops.shards).zip(meters);
+        for (index, (((listener, prices), shard), meter)) in each.enumerate() {
             let parts = WebParts {
                 index,
                 cpu: shard.cpu,
@@ -75,7 +71,6 @@ impl Web {
         Ok(Self {
             http,
             ops: ops_address,
-            pages,
             workers,
             operators,
         })

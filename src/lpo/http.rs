@@ -374,6 +374,8 @@ impl<'a> Answerer<'a> {
         if let Some(row) = row {
             self.meter.latency(row, latency_ns);
         }
+        // What a client hears of is in the journal.
+        self.meter.write_down();
         Answer {
             response,
             code,

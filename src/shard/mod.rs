@@ -28,7 +28,7 @@ use self::parked::Parked;
 use self::pressure::Gauge;
 use self::socket::{BatchSocket, Granted};
 use crate::clock::{self, is_due};
-use crate::limits::{BATCH_MESSAGES, METER_CLOSE_MS, PARK_MS, PARK_WAITING_MS, PARKED_REQUESTS, SPIN_MAX_US};
+use crate::limits::{METER_CLOSE_MS, PARK_MS, PARK_WAITING_MS, PARKED_REQUESTS, SPIN_MAX_US};
 use crate::lpo::udp::{Answerer, AwaitedList, Budgets, Misses, Outcomes, Pressure, Scratch};
 use crate::tables::counters::{ShardCounters, Waited};
 use crate::tables::keys::KeyTable;
@@ -173,7 +173,7 @@ impl Shard {
             self.answer_batch(datagrams, began_ns);
             let ended_ns = clock();
             self.count(datagrams, ended_ns.saturating_sub(now_ns));
-            self.make_room();
+            self.desk.meter.make_room();
             received += datagrams;
             began_ns = ended_ns;
         }
@@ -227,6 +227,8 @@ impl Shard {
         counters.batches.add(1);
         counters.received.add(datagrams as u64);
         counters.joined.add(joined as u64);
+        // What a client hears of is in the journal.
+        self.desk.meter.write_down();
         self.send();
     }
 
@@ -276,6 +278,7 @@ impl Shard {
             let (_, reply) = self.socket.exchange(index);
             let answer = answerer.answer_waited(waiting.datagram(), waiting.arrived_ns, reply);
             if let Some(answer) = answer {
+                answerer.meter.write_down();
                 let latency_ns = now_ns.saturating_sub(waiting.arrived_ns);
                 if let Some(row) = answer.row {
                     answerer.meter.latency(row, latency_ns);
@@ -296,17 +299,9 @@ impl Shard {
         send(&mut self.socket, &self.desk.counters);
     }
 
-    /// Hands a crowded page over early: without room for it a request is not answered.
-    fn make_room(&mut self) {
-        let meter = &mut self.desk.meter;
-        if !meter.has_room(BATCH_MESSAGES + self.parked.len()) {
-            meter.close();
-        }
-    }
-
     /// Runs the timers that are due.
     pub fn settle(&mut self, now_ns: u64) {
-        self.make_room();
+        self.desk.meter.make_room();
         let desk = &mut self.desk;
         if is_due(self.sweep_due_ns, SWEEP_NS, now_ns) {
             self.sweep_due_ns = now_ns + SWEEP_NS;
@@ -317,7 +312,7 @@ impl Shard {
         }
         if is_due(self.close_due_ns, CLOSE_NS, now_ns) {
             self.close_due_ns = now_ns + CLOSE_NS;
-            desk.meter.close();
+            desk.meter.close_in_time();
             if let Ok(backlog) = self.socket.backlog() {
                 desk.counters.receive_drops.set(backlog.drops.into());
             }

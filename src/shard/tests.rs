@@ -7,7 +7,7 @@ use trinity_protocol::{
 
 use super::socket::tests::send_train;
 use super::*;
-use crate::limits::METER_REQUEST_ROWS;
+use crate::limits::{BATCH_MESSAGES, METER_REQUEST_ROWS};
 use crate::tables::keys::KeyEntry;
 use crate::tables::limiter::Limits;
 use crate::tables::meter::{MeterPages, Protocol};
@@ -53,11 +53,13 @@ fn fill(shard: &mut Shard, rows: usize) {
 fn a_crowded_page_is_handed_over_before_its_time() {
     let (mut shard, pages, _) = shard(KeyTable::default());
     shard.settle(1);
-    fill(&mut shard, METER_REQUEST_ROWS - 1);
-    assert!(pages.take().is_none(), "its time has not come");
+    fill(&mut shard, METER_REQUEST_ROWS / 2 - 1);
     shard.settle(2);
+    assert!(pages.take().is_none(), "its time has not come");
+    fill(&mut shard, METER_REQUEST_ROWS / 2);
+    shard.settle(3);
     let page = pages.take().expect("handed over");
-    assert_eq!(page.requests().len(), METER_REQUEST_ROWS - 1);
+    assert_eq!(page.requests().len(), METER_REQUEST_ROWS / 2);
     assert!(shard.desk.meter.has_room(BATCH_MESSAGES));
 }
 

@@ -1,22 +1,40 @@
-//! Usage: who asked what, counted where it is answered.
+//! Usage: who asked what, counted where it is answered, in memory that outlives the process.
 //!
-//! Each shard and each HTTP worker owns a [`Meter`]. It counts into a page: request rows
-//! (what is billed) and symbol rows (the detail). Once a second the page goes to the control
-//! plane through a ring and an empty one comes back through another, so the two never touch
-//! one page at a time and nobody waits. While the ledger is slow no empty page comes back and
-//! the meter goes on in the page it has: rows of one second grow, none is lost.
+//! Each shard and each HTTP worker owns a [`Meter`] with a journal of its own: a file of fixed
+//! size that is mapped into memory, where a few pages take turns. The meter counts into one page:
+//! request rows (what is billed) and symbol rows (the detail). Once a second the page goes to the
+//! control plane through a ring and an empty one comes back through another, so the two never
+//! touch one page at a time and nobody waits. While the ledger is slow no empty page comes back
+//! and the meter goes on in the page it has: rows of one second grow, and from half of the page on
+//! they are folded into minutes, then hours. No count is lost.
 //!
-//! A page lives in memory; a crash loses what was not flushed, at most about a second while
-//! the ledger answers. The crash-safe journal takes this file's place with the same
-//! interface: [`Meter::request`], [`Meter::symbol`], [`Meter::close`].
+//! What is counted before a reply is sent is in the kernel's hands: killing the process loses
+//! nothing, and the next start carries the pages to the ledger under the ids that they had. What
+//! a failing machine loses is what the kernel had not written to the disk yet, some seconds.
+//! `layout.rs` draws the file.
 
-use std::hint::black_box;
+mod layout;
+mod page;
+mod places;
+mod saved;
+#[cfg(test)]
+mod tests;
+mod words;
+
+use std::io;
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
 
 use crossbeam_queue::ArrayQueue;
-use trinity_protocol::{Code, KeyId, PriceStatus};
+use memmap2::MmapRaw;
+use trinity_protocol::{Code, KeyId, PriceStatus, Symbol};
 
-use super::prices::SymbolIndex;
+use self::layout::{Geometry, Header};
+use self::page::Entry;
+pub use self::page::{PageRows, UsagePage};
+pub use self::saved::{SavedJournal, SavedPage, Unreadable};
+use self::words::{WORD_BYTES, Words};
+use super::prices::{PriceCopy, SymbolIndex};
 use crate::limits::{MAX_SYMBOLS, METER_PAGES, METER_REQUEST_ROWS, METER_SYMBOL_ROWS, METER_SYMBOLS_WAITING};
 
 /// How a request came.
@@ -34,7 +52,7 @@ pub enum Protocol {
 pub struct RequestRow {
     /// Whose.
     pub key_id: KeyId,
-    /// Unix second in which they came.
+    /// Unix second in which they came, or the first one of the minute or hour they were folded into.
     pub second: u32,
     /// How they came.
     pub protocol: Protocol,
@@ -55,23 +73,15 @@ pub struct SymbolRow {
     pub key_id: KeyId,
     /// Which symbol; `None` stands for all that no row was left for, and unknown ones.
     pub symbol: Option<SymbolIndex>,
-    /// Unix second in which they were asked.
+    /// Its name, which outlives the index; `None` if the meter knows no names.
+    pub name: Option<Symbol>,
+    /// Unix second in which they were asked, or the first one of the minute or hour they were folded
+    /// into.
     pub second: u32,
     /// How the price was marked.
     pub status: PriceStatus,
     /// How many.
     pub entries: u64,
-}
-
-/// One page of usage.
-#[derive(Debug)]
-pub struct UsagePage {
-    requests: Vec<RequestRow>,
-    symbols: Vec<Kept>,
-    request_places: Box<[u32]>,
-    symbol_places: Box<[u32]>,
-    /// Entries that not even a folded row was left for.
-    lost_detail: u64,
 }
 
 /// A shard's side: counts.
@@ -80,6 +90,8 @@ pub struct Meter {
     page: Box<UsagePage>,
     /// Entries not yet on the page; see [`UsagePage::count_all`].
     waiting: Vec<Entry>,
+    /// Where symbols have their names, for the journal.
+    prices: Option<PriceCopy>,
     full: Arc<ArrayQueue<Box<UsagePage>>>,
     empty: Arc<ArrayQueue<Box<UsagePage>>>,
 }
@@ -87,226 +99,103 @@ pub struct Meter {
 /// The control plane's side: takes pages and gives them back.
 #[derive(Clone, Debug)]
 pub struct MeterPages {
+    words: Arc<Words>,
     full: Arc<ArrayQueue<Box<UsagePage>>>,
     empty: Arc<ArrayQueue<Box<UsagePage>>>,
 }
 
-/// An entry to be counted, in two words: whose, and of what.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-struct Entry {
-    key_id: KeyId,
-    /// Second, status and symbol; see [`Entry::new`].
-    what: u64,
+/// Whose journal it is.
+#[derive(Clone, Copy, Debug)]
+pub struct JournalName<'a> {
+    /// The node's name, at most 64 bytes.
+    pub node: &'a str,
+    /// Drawn anew at each start of the process.
+    pub boot: u64,
+    /// Which of the process's meters.
+    pub meter: u32,
+    /// Now, Unix nanoseconds.
+    pub made_ns: u64,
 }
 
-/// A symbol row as it is kept.
-#[derive(Clone, Copy, Debug)]
-struct Kept {
-    of: Entry,
-    entries: u64,
+/// How full a journal is.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Fill {
+    /// Request rows that are not in the ledger yet.
+    pub request_rows: u64,
+    /// Request rows that it has.
+    pub request_capacity: u64,
+    /// The second of the oldest page's first row, if there is one that is not in the ledger.
+    pub oldest_second: Option<u32>,
 }
 
 /// A request row's place in the current page; see [`Meter::latency`].
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct RowIndex(u32);
 
-impl UsagePage {
-    fn new() -> Self {
-        Self {
-            requests: Vec::with_capacity(METER_REQUEST_ROWS),
-            symbols: Vec::with_capacity(METER_SYMBOL_ROWS),
-            request_places: vec![0; METER_REQUEST_ROWS * 2].into_boxed_slice(),
-            symbol_places: vec![0; METER_SYMBOL_ROWS * 2].into_boxed_slice(),
-            lost_detail: 0,
-        }
-    }
+/// How a meter's pages are laid out.
+const GEOMETRY: Geometry = Geometry {
+    pages: METER_PAGES,
+    request_rows: METER_REQUEST_ROWS,
+    symbol_rows: METER_SYMBOL_ROWS,
+};
 
-    /// What is billed.
-    pub fn requests(&self) -> &[RequestRow] {
-        &self.requests
-    }
+/// Bytes of a journal's file.
+pub const JOURNAL_BYTES: usize = GEOMETRY.words() * WORD_BYTES;
 
-    /// The detail.
-    pub fn symbols(&self) -> impl ExactSizeIterator<Item = SymbolRow> {
-        self.symbols.iter().map(Kept::row)
-    }
-
-    /// Entries whose detail did not fit.
-    pub const fn lost_detail(&self) -> u64 {
-        self.lost_detail
-    }
-
-    /// Whether nothing is counted in it.
-    pub fn is_empty(&self) -> bool {
-        self.requests.is_empty() && self.symbols.is_empty() && self.lost_detail == 0
-    }
-
-    /// Empties the page for its next use.
-    fn clear(&mut self) {
-        // A page that was not touched stays untouched: its memory is only reserved.
-        if !self.requests.is_empty() {
-            self.request_places.fill(0);
-        }
-        if !self.symbols.is_empty() {
-            self.symbol_places.fill(0);
-        }
-        self.requests.clear();
-        self.symbols.clear();
-        self.lost_detail = 0;
-    }
-
-    fn request(
-        &mut self,
-        key_id: KeyId,
-        second: u32,
-        protocol: Protocol,
-        outcome: Code,
-        count: u64,
-    ) -> Option<RowIndex> {
-        let hash = spread(
-            key_id.0,
-            u64::from(second) << 24 | (protocol as u64) << 16 | outcome as u64,
-        );
-        let rows = &self.requests;
-        let same = |row: u32| {
-            let row = &rows[row as usize];
-            (row.key_id, row.second, row.protocol, row.outcome) == (key_id, second, protocol, outcome)
-        };
-        let place = find(&self.request_places, hash, same);
-        let row = match row_of(self.request_places[place]) {
-            Some(row) => row,
-            None if self.requests.len() == METER_REQUEST_ROWS => return None,
-            None => {
-                let row = self.requests.len() as u32;
-                self.requests.push(RequestRow {
-                    key_id,
-                    second,
-                    protocol,
-                    outcome,
-                    count: 0,
-                    latency_sum_ns: 0,
-                    latency_max_ns: 0,
-                });
-                self.request_places[place] = tag_of(hash) | (row + 1);
-                row
-            }
-        };
-        self.requests[row as usize].count += count;
-        Some(RowIndex(row))
-    }
-
-    /// Counts entries of many keys and symbols. Their rows lie all over the page and are
-    /// seldom in the cache, so they are looked up side by side: each pass makes accesses that
-    /// do not wait for one another.
-    fn count_all(&mut self, entries: &[Entry]) {
-        let mut places = [0; METER_SYMBOLS_WAITING];
-        let mask = self.symbol_places.len() - 1;
-        for (place, entry) in places.iter_mut().zip(entries) {
-            *place = self.symbol_places[entry.hash() as usize & mask];
-        }
-        let mut touched = 0;
-        for place in &places[..entries.len()] {
-            let row = row_of(*place).and_then(|row| self.symbols.get(row as usize));
-            touched ^= row.map_or(0, |row| row.entries);
-        }
-        // Nobody wants the sum; the rows are in the cache now.
-        black_box(touched);
-        for (place, entry) in places.iter().zip(entries) {
-            let row = row_of(*place).and_then(|row| self.symbols.get_mut(row as usize));
-            match row {
-                Some(row) if row.of == *entry => row.entries += 1,
-                _ => self.count(entry),
-            }
-        }
-    }
-
-    /// Counts one entry. With no row left it is folded into the key's row for "other" symbols,
-    /// and if that is not there either, into a bare number.
-    fn count(&mut self, entry: &Entry) {
-        if !self.symbol(entry) && !self.symbol(&entry.of_any_symbol()) {
-            self.lost_detail += 1;
-        }
-    }
-
-    fn symbol(&mut self, entry: &Entry) -> bool {
-        let hash = entry.hash();
-        let rows = &self.symbols;
-        let place = find(&self.symbol_places, hash, |row| rows[row as usize].of == *entry);
-        let row = match row_of(self.symbol_places[place]) {
-            Some(row) => row,
-            None if self.symbols.len() == METER_SYMBOL_ROWS => return false,
-            None => {
-                let row = self.symbols.len() as u32;
-                self.symbols.push(Kept {
-                    of: *entry,
-                    entries: 0,
-                });
-                self.symbol_places[place] = tag_of(hash) | (row + 1);
-                row
-            }
-        };
-        self.symbols[row as usize].entries += 1;
-        true
-    }
-}
-
-impl Entry {
-    /// Bits of the symbol; all of them set is none.
-    const SYMBOL_BITS: u32 = 29;
-    const NO_SYMBOL: u64 = (1 << Self::SYMBOL_BITS) - 1;
-
-    #[inline]
-    fn new(key_id: KeyId, symbol: Option<SymbolIndex>, second: u32, status: PriceStatus) -> Self {
-        let number = symbol.map_or(Self::NO_SYMBOL, |symbol| u64::from(symbol.0));
-        Self {
-            key_id,
-            what: u64::from(second) << 32 | (status as u64) << Self::SYMBOL_BITS | number,
-        }
-    }
-
-    const fn of_any_symbol(self) -> Self {
-        Self {
-            what: self.what | Self::NO_SYMBOL,
-            ..self
-        }
-    }
-
-    #[inline]
-    fn hash(&self) -> u64 {
-        spread(self.key_id.0, self.what)
-    }
-}
-
-impl Kept {
-    fn row(&self) -> SymbolRow {
-        let Entry { key_id, what } = self.of;
-        let number = what & Entry::NO_SYMBOL;
-        let status = (what >> Entry::SYMBOL_BITS) as u8 & 7;
-        SymbolRow {
-            key_id,
-            symbol: (number != Entry::NO_SYMBOL).then_some(SymbolIndex(number as u32)),
-            second: (what >> 32) as u32,
-            status: PriceStatus::from_wire(status).unwrap_or(PriceStatus::NoPrice),
-            entries: self.entries,
-        }
-    }
-}
-
-const _: () = assert!((MAX_SYMBOLS as u64) < Entry::NO_SYMBOL);
+const _: () = assert!((MAX_SYMBOLS as u64) < layout::NO_SYMBOL);
 
 impl Meter {
-    /// Makes a meter and the control plane's end of it.
+    /// Makes a meter and the control plane's end of it. Its journal is memory of this process and
+    /// ends with it: for tests and measurements.
     pub fn new() -> (Self, MeterPages) {
+        Self::over(Words::zeroed(GEOMETRY.words()), 0, 0, None)
+    }
+
+    /// Makes a meter over a new journal: a shared, writable mapping of [`JOURNAL_BYTES`] zeros. `prices`
+    /// tells the names of the symbols that it will count.
+    pub fn on_journal(
+        map: MmapRaw,
+        name: JournalName<'_>,
+        prices: PriceCopy,
+    ) -> io::Result<(Self, MeterPages)> {
+        let words = Words::mapped(map)?;
+        if words.len() != GEOMETRY.words() || name.node.len() > layout::NODE_BYTES {
+            return Err(io::Error::new(
+                io::ErrorKind::InvalidInput,
+                "a journal has the size of its pages, and a node's name at most 64 bytes",
+            ));
+        }
+        let header = Header {
+            boot: name.boot,
+            meter: name.meter,
+            node: name.node.to_owned(),
+            made_ns: name.made_ns,
+            geometry: GEOMETRY,
+        };
+        for (word, value) in words.iter().zip(header.encode()) {
+            word.store(value, Ordering::Relaxed);
+        }
+        Ok(Self::over(words, name.boot, name.meter, Some(prices)))
+    }
+
+    fn over(words: Words, boot: u64, meter: u32, prices: Option<PriceCopy>) -> (Self, MeterPages) {
+        let words = Arc::new(words);
         let pages = MeterPages {
+            words: Arc::clone(&words),
             full: Arc::new(ArrayQueue::new(METER_PAGES)),
             empty: Arc::new(ArrayQueue::new(METER_PAGES)),
         };
-        for _ in 1..METER_PAGES {
-            pages.give_back(Box::new(UsagePage::new()));
+        let page = |page| Box::new(UsagePage::new(&words, GEOMETRY, boot, meter, page));
+        for index in 1..METER_PAGES {
+            let refused = pages.empty.push(page(index));
+            debug_assert!(refused.is_ok(), "more pages than places");
         }
+        let mut first = page(0);
+        first.open(1);
         let meter = Self {
-            page: Box::new(UsagePage::new()),
+            page: first,
             waiting: Vec::with_capacity(METER_SYMBOLS_WAITING),
+            prices,
             full: Arc::clone(&pages.full),
             empty: Arc::clone(&pages.empty),
         };
@@ -317,7 +206,7 @@ impl Meter {
     /// counted must not be given: shed it as OVERLOADED.
     #[inline]
     pub fn has_room(&self, requests: usize) -> bool {
-        self.page.requests.len() + requests <= METER_REQUEST_ROWS
+        requests <= self.page.free_rows()
     }
 
     /// Counts a request; `None` if no row is left for it (see [`Meter::has_room`]).
@@ -355,49 +244,69 @@ impl Meter {
     /// Adds one latency for each of several requests of a row.
     #[inline]
     pub fn latencies(&mut self, row: RowIndex, latency_ns: u64, count: u64) {
-        if let Some(row) = self.page.requests.get_mut(row.0 as usize) {
-            let sum = latency_ns.saturating_mul(count);
-            row.latency_sum_ns = row.latency_sum_ns.saturating_add(sum);
-            row.latency_max_ns = row.latency_max_ns.max(latency_ns);
-        }
+        self.page.latencies(row, latency_ns, count);
     }
 
-    /// Counts an entry of an answered request. With no row left it is folded into the key's
-    /// row for "other" symbols, and if that is not there either, into a bare number: the
-    /// request itself is counted all the same.
+    /// Counts an entry of an answered request. With no row left it is folded into a coarser one: the
+    /// request itself is counted all the same. It is in the journal after [`Meter::write_down`].
     #[inline]
     pub fn symbol(&mut self, key_id: KeyId, symbol: Option<SymbolIndex>, second: u32, status: PriceStatus) {
         self.waiting.push(Entry::new(key_id, symbol, second, status));
         if self.waiting.len() == METER_SYMBOLS_WAITING {
-            self.count_waiting();
+            self.write_down();
         }
+    }
+
+    /// Puts the entries that were counted since into the journal; before their replies are sent.
+    #[inline]
+    pub fn write_down(&mut self) {
+        if self.waiting.is_empty() {
+            return;
+        }
+        let prices = self.prices.as_ref();
+        let name = |symbol| prices.and_then(|prices| prices.load().names().name(symbol));
+        self.page.count_all(&self.waiting, name);
+        self.waiting.clear();
     }
 
     /// Requests that were counted but not handed over yet.
     pub fn pending(&self) -> u64 {
-        self.page.requests.iter().map(|row| row.count).sum()
+        self.page.pending()
+    }
+
+    /// Hands the page over if it is time to: the ledger has taken those of before, or the page is
+    /// half full. Once a second.
+    pub fn close_in_time(&mut self) -> bool {
+        // One page is with the meter; the others are with the control plane, or have come back.
+        let behind = self.empty.len() + 1 < METER_PAGES;
+        (!behind || self.page.is_crowded()) && self.close()
+    }
+
+    /// Hands a page over that is half full, before rows are folded or none is left.
+    #[inline]
+    pub fn make_room(&mut self) {
+        if self.page.is_crowded() {
+            self.close();
+        }
     }
 
     /// Hands the page to the control plane, if it holds anything and an empty one is there.
     /// Tells whether it did; if not, counting goes on in the same page.
     pub fn close(&mut self) -> bool {
-        self.count_waiting();
+        self.write_down();
         if self.page.is_empty() {
             return false;
         }
-        let Some(next) = self.empty.pop() else {
+        let Some(mut next) = self.empty.pop() else {
             return false;
         };
+        next.open(self.page.sequence() + 1);
+        self.page.close();
         let closed = std::mem::replace(&mut self.page, next);
         // There are METER_PAGES pages in all, so a ring of that size always takes one more.
         let refused = self.full.push(closed);
         debug_assert!(refused.is_ok(), "more pages than places");
         true
-    }
-
-    fn count_waiting(&mut self) {
-        self.page.count_all(&self.waiting);
-        self.waiting.clear();
     }
 }
 
@@ -407,206 +316,33 @@ impl MeterPages {
         self.full.pop()
     }
 
-    /// Gives a page back for its next use, emptied.
+    /// Gives a page back for its next use, emptied: what it held must be in the ledger.
     pub fn give_back(&self, mut page: Box<UsagePage>) {
-        page.clear();
+        page.free();
         let refused = self.empty.push(page);
         debug_assert!(refused.is_ok(), "more pages than places");
     }
-}
 
-/// Bits of a place that say which row it stands for, plus one.
-const ROW_MASK: u32 = 0xFFFF;
-const _: () = assert!(METER_REQUEST_ROWS <= 0xFFFF && METER_SYMBOL_ROWS <= 0xFFFF);
-
-/// The place of a row, or the empty place where it goes. Half of the places stay empty, so
-/// there always is one.
-///
-/// A place bears some bits of its row's hash, so that the rows of others, which are seldom
-/// in the cache, are not touched on the way.
-#[inline]
-fn find(places: &[u32], hash: u64, same: impl Fn(u32) -> bool) -> usize {
-    let mask = places.len() - 1;
-    let tag = tag_of(hash);
-    let mut place = hash as usize & mask;
-    loop {
-        match row_of(places[place]) {
-            None => return place,
-            Some(row) if places[place] & !ROW_MASK == tag && same(row) => return place,
-            Some(_) => place = (place + 1) & mask,
-        }
-    }
-}
-
-/// The row that a place stands for; `None` if it is empty.
-const fn row_of(place: u32) -> Option<u32> {
-    (place & ROW_MASK).checked_sub(1)
-}
-
-/// The bits of a hash that a place bears: not those that chose the place.
-const fn tag_of(hash: u64) -> u32 {
-    (hash >> 32) as u32 & !ROW_MASK
-}
-
-fn spread(a: u64, b: u64) -> u64 {
-    let bits = (a ^ b.wrapping_mul(0x9E37_79B9_7F4A_7C15)).wrapping_mul(0xBF58_476D_1CE4_E5B9);
-    bits ^ bits >> 29
-}
-
-#[cfg(test)]
-mod tests {
-    use std::collections::BTreeMap;
-
-    use super::*;
-
-    #[test]
-    fn equal_requests_share_a_row_and_different_ones_do_not() {
-        let (mut meter, pages) = Meter::new();
-        let mut expected = BTreeMap::new();
-        for i in 0..5_000_u64 {
-            let (key, second, outcome) = (
-                KeyId(1 + i % 50),
-                100 + (i % 3) as u32,
-                Code::ALL[(i % 4) as usize],
-            );
-            let row = meter.request(key, second, Protocol::Udp, outcome).expect("room");
-            meter.latency(row, i);
-            *expected.entry((key, second, outcome)).or_insert(0_u64) += 1;
-        }
-        assert!(meter.close());
-        let page = pages.take().expect("closed");
-        let counted: BTreeMap<_, _> = page
-            .requests()
-            .iter()
-            .map(|r| ((r.key_id, r.second, r.outcome), r.count))
-            .collect();
-        assert_eq!(counted, expected);
-        assert_eq!(
-            page.requests().iter().map(|r| r.latency_sum_ns).sum::<u64>(),
-            (0..5_000).sum::<u64>()
-        );
-        assert_eq!(
-            page.requests().iter().map(|r| r.latency_max_ns).max(),
-            Some(4_999)
-        );
-    }
-
-    #[test]
-    fn requests_counted_together_are_as_many_as_one_by_one() {
-        let (mut meter, pages) = Meter::new();
-        let row = meter
-            .requests(KeyId(3), 9, Protocol::Udp, Code::Ok, 64)
-            .expect("room");
-        assert_eq!(meter.request(KeyId(3), 9, Protocol::Udp, Code::Ok), Some(row));
-        meter.latencies(row, 10, 64);
-        meter.latency(row, 30);
-        assert!(meter.close());
-        let page = pages.take().expect("closed");
-        let [row] = page.requests() else {
-            panic!("one row, but {:?}", page.requests());
+    /// How full the journal is, as far as its pages say it at this moment.
+    pub fn fill(&self) -> Fill {
+        let mut fill = Fill {
+            request_capacity: (METER_PAGES * METER_REQUEST_ROWS) as u64,
+            ..Fill::default()
         };
-        assert_eq!((row.count, row.latency_sum_ns, row.latency_max_ns), (65, 670, 30));
-    }
-
-    #[test]
-    fn nothing_is_lost_while_no_page_comes_back() {
-        let (mut meter, pages) = Meter::new();
-        let mut closed = 0;
-        for second in 0..100 {
-            meter
-                .request(KeyId(1), second, Protocol::Http, Code::Ok)
-                .expect("room");
-            closed += u32::from(meter.close());
+        let mut oldest = u64::MAX;
+        for page in 0..METER_PAGES {
+            let header = |word: usize| self.words[GEOMETRY.page_start(page) + word].load(Ordering::Acquire);
+            let rows = header(layout::PAGE_REQUESTS);
+            if header(layout::PAGE_STATE) == layout::STATE_FREE || rows == 0 {
+                continue;
+            }
+            fill.request_rows += rows;
+            if header(layout::PAGE_SEQUENCE) < oldest {
+                oldest = header(layout::PAGE_SEQUENCE);
+                let what = header(layout::HEADER_WORDS + layout::ROW_WHAT);
+                fill.oldest_second = Some(layout::second_of(what));
+            }
         }
-        assert_eq!(closed as usize, METER_PAGES - 1);
-        let mut total = 0;
-        while let Some(page) = pages.take() {
-            total += page.requests().iter().map(|r| r.count).sum::<u64>();
-            pages.give_back(page);
-            meter.close();
-        }
-        assert_eq!(total, 100);
-    }
-
-    #[test]
-    fn a_full_page_says_so_before_a_request_goes_uncounted() {
-        let (mut meter, _pages) = Meter::new();
-        for i in 0..METER_REQUEST_ROWS as u64 {
-            assert!(meter.has_room(1));
-            assert!(meter.request(KeyId(i + 1), 1, Protocol::Udp, Code::Ok).is_some());
-        }
-        assert!(!meter.has_room(1));
-        assert!(
-            meter
-                .request(KeyId(u64::MAX), 1, Protocol::Udp, Code::Ok)
-                .is_none()
-        );
-        assert!(
-            meter.request(KeyId(1), 1, Protocol::Udp, Code::Ok).is_some(),
-            "a known row still counts"
-        );
-    }
-
-    #[test]
-    fn detail_that_does_not_fit_is_folded_and_its_number_kept() {
-        let (mut meter, pages) = Meter::new();
-        let entries = METER_SYMBOL_ROWS as u64 + 500;
-        meter.symbol(KeyId(1), None, 1, PriceStatus::UnknownSymbol);
-        for i in 0..entries {
-            meter.symbol(
-                KeyId(1),
-                Some(SymbolIndex(i as u32)),
-                1,
-                PriceStatus::UnknownSymbol,
-            );
-        }
-        meter.symbol(KeyId(2), Some(SymbolIndex(0)), 1, PriceStatus::Live);
-        meter.close();
-        let page = pages.take().expect("closed");
-        let kept: u64 = page.symbols().map(|r| r.entries).sum();
-        assert_eq!(kept + page.lost_detail(), entries + 2);
-        assert_eq!(page.lost_detail(), 1, "key 2 had no row to fold into");
-    }
-
-    #[test]
-    fn every_entry_is_counted_in_its_own_row() {
-        let (mut meter, pages) = Meter::new();
-        let mut expected = BTreeMap::new();
-        for i in 0..20_011_u64 {
-            let (key, symbol) = (KeyId(1 + i % 37), SymbolIndex((i % 53) as u32));
-            let (second, status) = (100 + (i % 3) as u32, PriceStatus::ALL[(i % 2) as usize]);
-            meter.symbol(key, Some(symbol), second, status);
-            *expected
-                .entry((key, Some(symbol), second, status))
-                .or_insert(0_u64) += 1;
-        }
-        assert!(meter.close());
-        let page = pages.take().expect("closed");
-        let rows = page.symbols();
-        let counted: BTreeMap<_, _> = rows
-            .map(|r| ((r.key_id, r.symbol, r.second, r.status), r.entries))
-            .collect();
-        assert_eq!(counted, expected);
-        assert_eq!(page.symbols().len(), expected.len(), "one row each");
-    }
-
-    #[test]
-    fn a_page_that_comes_back_starts_from_nothing() {
-        let (mut meter, pages) = Meter::new();
-        for _ in 0..20 {
-            meter.request(KeyId(9), 5, Protocol::Udp, Code::Ok).expect("room");
-            meter.symbol(KeyId(9), Some(SymbolIndex(3)), 5, PriceStatus::Live);
-            assert!(meter.close());
-            let page = pages.take().expect("closed");
-            assert_eq!((page.requests().len(), page.requests()[0].count), (1, 1));
-            assert_eq!(
-                (
-                    page.symbols().len(),
-                    page.symbols().map(|row| row.entries).sum::<u64>()
-                ),
-                (1, 1)
-            );
-            pages.give_back(page);
-        }
+        fill
     }
 }

@@ -252,7 +252,7 @@ impl Site {
         self.pages
             .iter()
             .flat_map(|pages| std::iter::from_fn(|| pages.take()).collect::<Vec<_>>())
-            .flat_map(|page| page.requests().to_vec())
+            .flat_map(|page| page.requests())
             .collect()
     }
 }

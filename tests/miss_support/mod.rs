@@ -204,7 +204,7 @@ impl Bench {
         self.shards[shard].settle(u64::MAX / 2);
         let mut billed = 0;
         while let Some(page) = self.pages[shard].take() {
-            let rows = page.requests().iter().filter(|row| row.outcome == Code::Ok);
+            let rows = page.requests().into_iter().filter(|row| row.outcome == Code::Ok);
             billed += rows.map(|row| row.count).sum::<u64>();
             self.pages[shard].give_back(page);
         }

@@ -63,7 +63,7 @@ impl Ledger {
     pub(crate) fn collect(&mut self) {
         for pages in &self.pages {
             while let Some(page) = pages.take() {
-                let billed = page.requests().iter().filter(|row| row.outcome == Code::Ok);
+                let billed = page.requests().into_iter().filter(|row| row.outcome == Code::Ok);
                 self.requests += billed.map(|row| row.count).sum::<u64>();
                 self.entries += page.symbols().map(|row| row.entries).sum::<u64>();
                 self.entries += page.lost_detail();

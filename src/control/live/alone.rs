@@ -43,6 +43,7 @@ impl LiveParts {
             misses: None,
             market: MarketFacts::live(settings.venues.iter().map(|address| address.venue)),
             ledger: LedgerFacts::new("none"),
+            journal: Arc::default(),
             keys: KeysFacts::default(),
             stopping_since_ns: Fact::default(),
         };

@@ -10,7 +10,7 @@ use trinity_tuning::read::cgroup;
 
 use super::Ops;
 use super::exposition::{Exposition, seconds};
-use super::venues;
+use super::{journal, venues};
 use crate::shard::web::{CutReason, WebCounters};
 use crate::tables::counters::{Counter, MissCounters, ShardCounters, Shed};
 use crate::tables::prices::PriceRecord;
@@ -440,17 +440,7 @@ fn ledger_and_keys(out: &mut Exposition, ops: &Ops, now_ns: u64) {
     ] {
         out.counter(name, help).sample(&[], count.get());
     }
-    let oldest = facts.oldest_unflushed_second.get();
-    let age = if oldest == 0 {
-        0
-    } else {
-        (now_ns / 1_000_000_000).saturating_sub(oldest)
-    };
-    out.gauge(
-        "trinity_ledger_unflushed_age_seconds",
-        "Age of the oldest usage that waits for the ledger.",
-    )
-    .sample(&[], age);
+    journal::render(out, &ops.journal, now_ns);
     out.gauge("trinity_keys", "Keys known.")
         .sample(&[], ops.keys.count.get());
     out.gauge(

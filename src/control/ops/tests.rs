@@ -1,11 +1,12 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use serde_json::{Value, json};
-use trinity_protocol::{Code, PriceStatus, Refusal, Symbol};
+use trinity_protocol::{Code, KeyId, PriceStatus, Refusal, Symbol};
 
 use super::*;
 use crate::limits::{HEARTBEAT_STALE_MS, KEYS_STALE_MS, MARKET_STALE_MS};
 use crate::tables::counters::Waited;
+use crate::tables::meter::{Meter, Protocol};
 use crate::tables::misses::MissBoard;
 use crate::tables::prices::{PriceRecord, PriceWriter, SymbolIndex, SymbolNames};
 
@@ -47,6 +48,7 @@ fn board() -> (Ops, PriceWriter) {
         misses: Some(Arc::new(MissBoard::with_room(2, 2, || {}))),
         market: MarketFacts::new(MarketKind::Replay, "replay:test"),
         ledger: LedgerFacts::new("sqlite"),
+        journal: Arc::default(),
         keys: KeysFacts::default(),
         stopping_since_ns: Fact::default(),
     };
@@ -61,7 +63,8 @@ fn board() -> (Ops, PriceWriter) {
     *ops.market.rejected.write() = vec![("old".into(), 3), ("crossed".into(), 4)];
     ops.keys.count.set(5);
     ops.keys.last_sync_ns.set(NOW);
-    ops.ledger.succeeded(NOW);
+    ops.ledger.succeeded(LedgerSide::Reads, NOW);
+    ops.ledger.succeeded(LedgerSide::Writes, NOW);
     (ops, writer)
 }
 
@@ -231,15 +234,16 @@ fn a_stopping_process_is_not_ready_but_healthy() {
 #[test]
 fn a_ledger_that_is_down_is_a_warning_for_the_last_known_state_serves() {
     let (ops, _writer) = board();
-    ops.ledger.failed(NOW - 5_000 * MS, "disk full".into());
-    ops.ledger.failed(NOW, "still full".into());
+    ops.ledger
+        .failed(LedgerSide::Writes, NOW - 5_000 * MS, "disk full".into());
+    ops.ledger.failed(LedgerSide::Writes, NOW, "still full".into());
     let (status, body) = page(&ops, "/ready", NOW);
     assert_eq!((status, components(&body["warnings"])), (200, vec!["ledger"]));
     let warning = &body["warnings"][0];
     assert_eq!(warning["since"], "2023-11-14T22:13:15.000Z");
     assert!(warning["reason"].as_str().expect("a text").contains("still full"));
-    ops.ledger.succeeded(NOW + MS);
-    ops.ledger.succeeded(NOW + 2 * MS);
+    ops.ledger.succeeded(LedgerSide::Writes, NOW + MS);
+    ops.ledger.succeeded(LedgerSide::Writes, NOW + 2 * MS);
     let up = LedgerState {
         since_ns: NOW + MS,
         error: None,
@@ -281,7 +285,12 @@ fn metrics_are_well_formed_and_no_series_comes_twice() {
     ops.web[0].misses.ended(Waited::Deadline, 0);
     let board = ops.misses.as_ref().expect("a board");
     board.want(SymbolIndex(0), NOW);
-    ops.ledger.oldest_unflushed_second.set(NOW / 1_000_000_000 - 30);
+    let (mut meter, pages) = Meter::new();
+    let second = (NOW / 1_000_000_000 - 30) as u32;
+    meter
+        .request(KeyId(1), second, Protocol::Udp, Code::Ok)
+        .expect("room");
+    ops.journal.meters.write().push(pages);
     let page = ops.page("/metrics", NOW + 1_500 * MS).expect("a page");
     let text = std::str::from_utf8(&page.body).expect("UTF-8");
     let (samples, families) = parse(text);

@@ -115,8 +115,11 @@ pub(super) fn readiness(ops: &Ops, now_ns: u64) -> (Vec<Finding>, Vec<Finding>) 
     let ledger = ops.ledger.state();
     if let Some(error) = &ledger.error {
         let reason =
-            format!("it fails, so usage waits in memory and the last known keys go on serving: {error}");
+            format!("it fails, so usage waits in the journal and the last known keys go on serving: {error}");
         warnings.push(finding("ledger", &reason, ledger.since_ns));
+    }
+    for text in &*ops.journal.set_aside.read() {
+        warnings.push(finding("journal", text, ops.process.started_ns));
     }
     (reasons, warnings)
 }

@@ -296,9 +296,10 @@ impl Worker {
         // An idle worker lets go of tables that were replaced, too.
         oracle.prices.load();
         oracle.month_end_ns = self.shared.month_end_ns.load(Ordering::Relaxed);
+        oracle.meter.make_room();
         if now_ms >= self.close_due_ms.get() {
             self.close_due_ms.set(now_ms + METER_CLOSE_MS);
-            oracle.meter.close();
+            oracle.meter.close_in_time();
         }
     }
 }

@@ -333,6 +333,7 @@ fn overrides(row: &Row<'_>) -> rusqlite::Result<Overrides> {
 }
 
 /// A limit of a key's own.
+#[expect(clippy::option_option, reason = "`Overrides` tells an unset limit from none")]
 fn limit<T: TryFrom<i64>>(row: &Row<'_>, column: usize) -> rusqlite::Result<Option<Option<T>>> {
     match row.get(column)? {
         None => Ok(None),

@@ -1,5 +1,8 @@
 //! What is SQLite's own: files, processes side by side, crashes, and its constraints.
 
+mod tampered;
+mod versions;
+
 use std::fs;
 use std::os::unix::fs::PermissionsExt;
 use std::path::Path;
@@ -9,8 +12,8 @@ use tempfile::TempDir;
 use trinity_protocol::ApiKey;
 
 use super::*;
-use crate::store::SymbolOrigin;
 use crate::store::suite::{account, definition, flush_id, ledger_suite, new_key, symbol_row, usage_row};
+use crate::store::{KeySettings, KeyStatus, Scope, SymbolOrigin, rotate_key};
 
 async fn fresh() -> (TempDir, SqliteLedger) {
     let dir = tempfile::tempdir().expect("a temporary directory");
@@ -715,19 +718,111 @@ async fn what_is_changed_by_hand_is_the_operators_from_then_on() {
 }
 
 #[tokio::test]
-async fn a_ledger_from_before_symbols_gets_them_and_keeps_the_rest() {
-    let dir = tempfile::tempdir().expect("a temporary directory");
-    let path = dir.path().join(LEDGER_FILE);
-    create_private(dir.path(), &path).expect("creates");
-    migrate::up_to(&mut connect(&path).expect("opens"), 1).expect("migrates");
+async fn a_key_whose_networks_mean_nothing_is_refused_and_reported_and_can_be_put_right() {
+    let (dir, ledger) = fresh().await;
+    let acme = account(&ledger, "acme").await;
+    for id in [1, 2, 3, 4] {
+        ledger.create_key(new_key(acme.id, id)).await.expect("makes");
+    }
     by_hand(&dir)
-        .execute(
-            "INSERT INTO accounts (name, tier, created_at_ns) VALUES ('old', 'pro', 1)",
-            [],
+        .execute_batch(
+            "UPDATE api_keys SET allowed_networks = '10.0.0.0/33' WHERE key_id = 2;
+             UPDATE api_keys SET allowed_networks = '10.0.0.1/8', scope = 'operator' WHERE key_id = 4;",
         )
-        .expect("inserts");
-    let ledger = SqliteLedger::open_existing(dir.path()).await.expect("opens");
-    assert_eq!(ledger.migration_status().await.expect("status").current, 3);
-    assert_eq!(ledger.list_accounts().await.expect("lists")[0].name, "old");
-    assert!(ledger.list_symbols().await.expect("lists").is_empty());
+        .expect("past what the schema can check");
+    let since = ChangeStamp(0);
+    for limit in [1, 2, 3, 10] {
+        let (mut usable, mut unusable, mut after) = (Vec::new(), Vec::new(), None);
+        loop {
+            let page = ledger.load_keys(after, limit).await.expect("loads");
+            let changed = ledger
+                .load_changed_keys(since, after, limit)
+                .await
+                .expect("loads");
+            assert_eq!((&page.keys, &page.unusable), (&changed.keys, &changed.unusable));
+            usable.extend(page.keys.iter().map(|key| key.key_id.0));
+            unusable.extend(page.unusable.iter().map(|key| key.key_id.0));
+            after = page.next;
+            if after.is_none() {
+                break;
+            }
+        }
+        assert_eq!((usable, unusable), (vec![1, 3], vec![2, 4]), "{limit} at a time");
+    }
+    let page = ledger.load_keys(None, 10).await.expect("loads");
+    assert!(
+        page.unusable[0].why.contains("10.0.0.0/33"),
+        "{:?}",
+        page.unusable
+    );
+    assert!(
+        page.unusable[1].why.contains("10.0.0.0/8 has none"),
+        "{:?}",
+        page.unusable
+    );
+
+    // People see it among the others; a change of something else leaves it as it is.
+    let listed = ledger.list_keys(None).await.expect("lists");
+    let states: Vec<_> = listed.iter().map(|key| key.state(0)).collect();
+    let (active, unusable) = (KeyStatus::Active, KeyStatus::Unusable);
+    assert_eq!(states, [active, unusable, active, unusable]);
+    let rename = KeyPatch {
+        name: Some("x".to_owned()),
+        ..KeyPatch::default()
+    };
+    let renamed = ledger.change_key(KeyId(4), &rename).await.expect("changes");
+    assert_eq!((renamed.name.as_str(), renamed.state(0)), ("x", unusable));
+    assert_eq!(renamed.settings.scope, Scope::Operator);
+    let error = rotate_key(&ledger, KeyId(4), 1, None, 2)
+        .await
+        .expect_err("unusable");
+    assert!(error.to_string().contains("keys set"), "{error}");
+    for networks in [Vec::new(), vec!["10.0.0.0/8".parse().expect("a network")]] {
+        let right = KeyPatch {
+            networks: Some(networks.clone()),
+            ..KeyPatch::default()
+        };
+        let key_id = KeyId(if networks.is_empty() { 2 } else { 4 });
+        let key = ledger.change_key(key_id, &right).await.expect("changes");
+        assert_eq!((key.state(0), key.settings.networks), (active, networks));
+    }
+    assert!(
+        ledger
+            .load_keys(None, 10)
+            .await
+            .expect("loads")
+            .unusable
+            .is_empty()
+    );
+}
+
+#[tokio::test]
+async fn a_change_by_hand_is_stamped_once_with_recursive_triggers_as_well() {
+    let (dir, ledger) = fresh().await;
+    let acme = account(&ledger, "acme").await;
+    for id in [1, 2] {
+        ledger.create_key(new_key(acme.id, id)).await.expect("makes");
+    }
+    let sql = by_hand(&dir);
+    for recursive in [false, true] {
+        sql.pragma_update(None, "recursive_triggers", recursive)
+            .expect("sets");
+        for (statement, ids) in [
+            ("UPDATE api_keys SET name = 'x' WHERE key_id = 2", vec![2]),
+            ("UPDATE accounts SET disabled = 1 - disabled", vec![1, 2]),
+            (
+                "UPDATE tiers SET burst = burst + 1 WHERE name = 'pro'",
+                vec![1, 2],
+            ),
+            ("UPDATE tiers SET burst = burst + 1 WHERE name = 'free'", vec![]),
+        ] {
+            let before = ledger.change_stamp().await.expect("stamp");
+            sql.execute_batch(statement).expect(statement);
+            let after = ledger.change_stamp().await.expect("stamp");
+            assert_eq!(after.0, before.0 + 1, "{statement}");
+            let page = ledger.load_changed_keys(before, None, 10).await.expect("loads");
+            let changed: Vec<_> = page.keys.iter().map(|key| key.key_id.0).collect();
+            assert_eq!(changed, ids, "{statement}");
+        }
+    }
 }
