@@ -60,6 +60,15 @@ fn every_answer_is_billed_once_although_the_server_is_killed_while_its_clock_is_
     play(house, Some(&clock), &troubles, A_WHILE).must_be_exact();
 }
 
+/// Each kill is an instant of its own: most of them meet the server between one step of counting and
+/// the next.
+#[test]
+#[ignore = "a minute or two of kills: run it with --run-ignored"]
+fn for_a_hundred_kills_every_answer_is_billed_once() {
+    let house = House::open(|_| ());
+    play(house, None, &[Kill; 100], Meanwhile::Replies(5_000)).must_be_exact();
+}
+
 /// `cargo nextest run --release --test billing --run-ignored only --no-capture`
 #[test]
 #[ignore = "a minute at full speed, for a quiet machine: run it with --run-ignored"]
