@@ -1,6 +1,7 @@
 //! The command line, one file per command.
 
 pub mod accounts;
+pub mod audit;
 pub mod convert;
 pub mod decode;
 pub mod explain;
@@ -41,6 +42,7 @@ enum Command {
     Explain(explain::ExplainArgs),
     Keys(keys::KeysArgs),
     Accounts(accounts::AccountsArgs),
+    Audit(audit::AuditArgs),
     Convert(convert::ConvertArgs),
     Symbols(symbols::SymbolsArgs),
     Decode(decode::DecodeArgs),
@@ -50,7 +52,7 @@ enum Command {
 
 /// Runs one command: exit code 0 is success, 1 failure, 2 wrong usage, 3 (of `query` and
 /// `explain`) a symbol without a price, 4 (of `decode`) a frame that is not understood. Of `tune`, 1
-/// is a machine that is not fit, 2 that it could not be looked at.
+/// is a machine that is not fit, of `audit`, accounts that differ; 2 that it could not be looked at.
 pub fn run(cli: Cli) -> ExitCode {
     let mut out = std::io::stdout().lock();
     let result = match cli.command {
@@ -66,6 +68,7 @@ pub fn run(cli: Cli) -> ExitCode {
         Command::Explain(args) => explain::run(&args, &mut out),
         Command::Keys(args) => keys::run(&args, &mut out).map(|()| 0),
         Command::Accounts(args) => accounts::run(&args, &mut out).map(|()| 0),
+        Command::Audit(args) => Ok(audit::run(&args, &mut out)),
         Command::Convert(args) => convert::run(&args, &mut out).map(|()| 0),
         Command::Symbols(args) => symbols::run(&args, &mut out).map(|()| 0),
         Command::Decode(args) => decode::run(&args, &mut out),

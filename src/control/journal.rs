@@ -6,7 +6,6 @@
 //! program wrote it, and then removed. A file that cannot be read, or has damage in it, is set aside
 //! under another name and never deleted.
 
-use std::collections::HashMap;
 use std::fs::{self, File, TryLockError};
 use std::io;
 use std::ops::Range;
@@ -26,6 +25,8 @@ use crate::tables::prices::PriceCopy;
 
 const LOCK_FILE: &str = "journal.lock";
 const SUFFIX: &str = "journal";
+/// Before the time at which a file was set aside.
+const ASIDE: &str = ".set-aside-";
 
 /// The directory of the journals, held by one server at a time.
 #[derive(Debug)]
@@ -250,22 +251,6 @@ impl LeftJournal {
         set_aside(&self.path, &why, now_ns).map(Some)
     }
 
-    /// Charged requests by key in the month that begins at `month_start`, Unix seconds.
-    pub fn charged_since(
-        &self,
-        month_start: u64,
-        sums: &mut HashMap<trinity_protocol::KeyId, u64>,
-    ) -> io::Result<()> {
-        for page in self.pages_left() {
-            for row in self.rows(page)?.requests {
-                if row.outcome == trinity_protocol::Code::Ok && u64::from(row.second) >= month_start {
-                    *sums.entry(row.key_id).or_default() += row.count;
-                }
-            }
-        }
-        Ok(())
-    }
-
     fn is_clean_and_done(&self) -> bool {
         self.pages_left().is_empty() && self.damage().is_none()
     }
@@ -296,6 +281,17 @@ impl LeftJournal {
 
 /// The journals in a directory, sorted by name.
 pub fn journal_files(dir: &Path) -> anyhow::Result<Vec<PathBuf>> {
+    files(dir, |path| {
+        path.extension().is_some_and(|extension| extension == SUFFIX)
+    })
+}
+
+/// The files that were set aside in a directory, sorted by name.
+pub fn set_aside_files(dir: &Path) -> anyhow::Result<Vec<PathBuf>> {
+    files(dir, |path| path.to_string_lossy().contains(ASIDE))
+}
+
+fn files(dir: &Path, wanted: impl Fn(&Path) -> bool) -> anyhow::Result<Vec<PathBuf>> {
     let entries =
         fs::read_dir(dir).with_context(|| format!("cannot list the journal directory {}", dir.display()))?;
     let mut files = Vec::new();
@@ -303,7 +299,7 @@ pub fn journal_files(dir: &Path) -> anyhow::Result<Vec<PathBuf>> {
         let path = entry
             .with_context(|| format!("cannot list the journal directory {}", dir.display()))?
             .path();
-        if path.extension().is_some_and(|extension| extension == SUFFIX) {
+        if wanted(&path) {
             files.push(path);
         }
     }
@@ -352,7 +348,7 @@ fn remove(path: &Path) -> io::Result<()> {
 fn set_aside(path: &Path, why: &str, now_ns: u64) -> anyhow::Result<String> {
     let seconds = now_ns / 1_000_000_000;
     let mut aside = path.as_os_str().to_owned();
-    aside.push(format!(".set-aside-{seconds}"));
+    aside.push(format!("{ASIDE}{seconds}"));
     let aside = PathBuf::from(aside);
     fs::rename(path, &aside)
         .with_context(|| format!("cannot set the usage journal {} aside ({why})", path.display()))?;

@@ -14,7 +14,7 @@ use std::collections::{HashMap, VecDeque};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use trinity_protocol::KeyId;
+use trinity_protocol::{Code, KeyId};
 
 use self::rows::FlushRows;
 pub use self::task::UsageTask;
@@ -182,12 +182,33 @@ impl UsageFlush {
     }
 
     /// Charged requests by key since `month_start`, Unix seconds, in what processes before this one
-    /// left behind and is not in the ledger. An unreadable page counts as none; its flush tells.
-    pub fn left_charged_since(&self, month_start: u64) -> HashMap<KeyId, u64> {
+    /// left behind and is not in the ledger. A page that cannot be read counts as none; its flush
+    /// tells.
+    pub async fn left_charged_since(&self, month_start: u64) -> HashMap<KeyId, u64> {
         let mut sums = HashMap::new();
         for left in &self.left {
-            if let Err(error) = left.charged_since(month_start, &mut sums) {
-                tracing::warn!(path = %left.path().display(), %error, "cannot read all of a usage journal");
+            let journal = left.journal();
+            let last = self
+                .ledger
+                .last_flush(journal.node(), journal.boot(), journal.meter());
+            // A ledger that does not answer has none of it, as far as one can tell.
+            let last = last.await.ok().flatten();
+            for page in left.pages_left() {
+                if last.is_some_and(|last| page.sequence <= last) {
+                    continue;
+                }
+                let rows = match left.rows(page) {
+                    Ok(rows) => rows.requests,
+                    Err(error) => {
+                        tracing::warn!(path = %left.path().display(), %error, "cannot read all of a usage journal");
+                        continue;
+                    }
+                };
+                for row in rows {
+                    if row.outcome == Code::Ok && u64::from(row.second) >= month_start {
+                        *sums.entry(row.key_id).or_default() += row.count;
+                    }
+                }
             }
         }
         sums

@@ -142,6 +142,9 @@ pub trait Ledger: Send + Sync {
         symbols: &[SymbolUsageRow],
     ) -> Result<FlushOutcome>;
 
+    /// The sequence of a counter's last flush that was applied; `None` if there was none.
+    async fn last_flush(&self, node: &str, boot: u64, shard: u32) -> Result<Option<u64>>;
+
     /// Everything recorded for one key, known to the ledger or not.
     async fn usage_total(&self, key_id: KeyId) -> Result<UsageTotal>;
 

@@ -291,6 +291,12 @@ impl Ledger for SqliteLedger {
             .await
     }
 
+    async fn last_flush(&self, node: &str, boot: u64, shard: u32) -> Result<Option<u64>> {
+        let node = node.to_owned();
+        self.read(move |tx| usage::last_flush(tx, &node, boot, shard))
+            .await
+    }
+
     async fn usage_total(&self, key_id: KeyId) -> Result<UsageTotal> {
         self.read(move |tx| sums::total(tx, key_id)).await
     }

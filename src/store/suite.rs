@@ -77,6 +77,7 @@ macro_rules! ledger_suite {
             rows_add_up_within_and_across_flushes
             a_retried_flush_changes_nothing
             one_flush_offered_many_times_at_once_counts_once
+            the_last_flush_of_each_counter_is_known
             a_flush_id_with_other_contents_is_refused
             a_bad_row_refuses_its_whole_flush
             an_older_flush_is_a_retry_and_a_gap_is_none

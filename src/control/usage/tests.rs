@@ -2,7 +2,7 @@
 
 use std::path::Path;
 
-use trinity_protocol::{Code, KeyId, PriceStatus, Symbol};
+use trinity_protocol::{PriceStatus, Symbol};
 
 use super::*;
 use crate::control::journal::{JournalDir, Journals};
@@ -228,11 +228,11 @@ fn what_a_dead_process_counted_reaches_the_ledger_once() {
         let mut flush = flush_left(&ledger, &journal);
         assert_eq!(flush.left_pages(), 3, "one of UDP closed, one open, and HTTP's");
         assert_eq!(
-            flush.left_charged_since(0),
+            flush.left_charged_since(0).await,
             HashMap::from([(KeyId(5), 20), (KeyId(6), 3)])
         );
         assert_eq!(
-            flush.left_charged_since(3)[&KeyId(5)],
+            flush.left_charged_since(3).await[&KeyId(5)],
             10,
             "the month turned at 3"
         );
@@ -245,6 +245,10 @@ fn what_a_dead_process_counted_reaches_the_ledger_once() {
 
         // As if that process had died before it could remove them.
         let mut again = flush_left(&ledger, &copy);
+        assert!(
+            again.left_charged_since(0).await.is_empty(),
+            "all of it is in the ledger"
+        );
         let (flushed, result) = again.round().await;
         result.expect("taken");
         assert_eq!((flushed.requests, flushed.waiting), (0, 0));

@@ -5,8 +5,8 @@ use std::collections::BTreeMap;
 use rusqlite::{Connection, OptionalExtension, params};
 use trinity_protocol::{KeyId, Symbol};
 
-use super::sql_integer;
 use super::sums::{protocol_code, table_of};
+use super::{sql_integer, unsigned};
 use crate::store::error::{Result, StoreError};
 use crate::store::rows::{FlushId, FlushOutcome, Grain, Protocol, SymbolUsageRow, UsageRow, month_start};
 
@@ -49,6 +49,14 @@ pub(super) fn flush(
     add_usage(connection, &id.node, usage)?;
     add_symbols(connection, symbols)?;
     Ok(FlushOutcome::Applied)
+}
+
+/// The sequence of a counter's last flush.
+pub(super) fn last_flush(connection: &Connection, node: &str, boot: u64, shard: u32) -> Result<Option<u64>> {
+    let mut statement = connection
+        .prepare_cached("SELECT sequence FROM flushes WHERE node = ?1 AND boot = ?2 AND shard = ?3")?;
+    let last = statement.query_row(params![node, boot as i64, shard], |row| unsigned(row, 0));
+    Ok(last.optional()?)
 }
 
 /// Records the flush, if its counter's last one was another and earlier.

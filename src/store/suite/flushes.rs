@@ -299,3 +299,19 @@ pub(crate) async fn an_older_flush_is_a_retry_and_a_gap_is_none(ledger: &dyn Led
     assert!(matches!(error, StoreError::FlushIdReused { .. }), "{error}");
     assert_eq!(total(ledger, 1).await.requests, 15);
 }
+
+pub(crate) async fn the_last_flush_of_each_counter_is_known(ledger: &dyn Ledger) {
+    let last = async |node, boot, shard| ledger.last_flush(node, boot, shard).await.expect("reads");
+    assert_eq!(last("node-a", 1, 0).await, None);
+    for sequence in [1, 2, 7] {
+        let flush = ledger.flush_usage(&flush_id(sequence), &[usage_row(1, 1)], &[]);
+        flush.await.expect("flushes");
+        assert_eq!(last("node-a", 1, 0).await, Some(sequence));
+    }
+    let retry = ledger.flush_usage(&flush_id(2), &[usage_row(1, 1)], &[]);
+    retry.await.expect("was applied before");
+    assert_eq!(last("node-a", 1, 0).await, Some(7));
+    for (node, boot, shard) in [("node-b", 1, 0), ("node-a", 2, 0), ("node-a", 1, 1)] {
+        assert_eq!(last(node, boot, shard).await, None);
+    }
+}
