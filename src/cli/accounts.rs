@@ -9,7 +9,7 @@ use super::LedgerArgs;
 use super::ledger::block_on;
 use super::output::{Table, exact_time, short_time, write_json};
 use crate::clock;
-use crate::store::{Account, Ledger, NewAccount};
+use crate::store::{Account, NewAccount};
 
 /// Manage accounts: who is billed.
 #[derive(Clone, Debug, Args)]

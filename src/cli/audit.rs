@@ -79,7 +79,7 @@ pub fn run(args: &AuditArgs, out: &mut dyn Write) -> u8 {
         // Journals first: what is flushed in between shows twice here and nowhere as missing.
         let dir = args.journal_dir.clone();
         let dir = dir.unwrap_or_else(|| args.ledger.data_dir.join(JOURNAL_DIR));
-        let journals = journals(&ledger, &dir).await?;
+        let journals = journals(&*ledger, &dir).await?;
         let audit = ledger.audit().await?;
         Ok(AuditView::of(&audit, ledger.engine(), journals))
     });
@@ -103,7 +103,7 @@ pub fn run(args: &AuditArgs, out: &mut dyn Write) -> u8 {
 }
 
 /// Adds up what the journals hold that the ledger does not have.
-async fn journals(ledger: &impl Ledger, dir: &Path) -> anyhow::Result<JournalsView> {
+async fn journals(ledger: &dyn Ledger, dir: &Path) -> anyhow::Result<JournalsView> {
     let mut view = JournalsView {
         directory: dir.display().to_string(),
         ..JournalsView::default()

@@ -16,7 +16,7 @@ use super::ledger::block_on;
 use super::output::{Table, exact_time, short_time, write_json};
 use crate::clock;
 use crate::store::{
-    AccountRef, ApiKeyRecord, KeySettings, Ledger, Limits, Revocation, SqliteLedger, StoreError, UsageTotal,
+    AccountRef, ApiKeyRecord, KeySettings, Ledger, Limits, Revocation, StoreError, UsageTotal,
     issue_key,
 };
 
@@ -136,17 +136,17 @@ pub fn run(args: &KeysArgs, out: &mut dyn Write) -> anyhow::Result<()> {
                 expires,
             } => {
                 let expires = expires.map(|expiry| expiry.resolve(now_ns)).transpose()?;
-                create(&ledger, account, name, now_ns, expires, json, out).await
+                create(&*ledger, account, name, now_ns, expires, json, out).await
             }
-            KeysCommand::List { account } => list(&ledger, account.as_ref(), now_ns, json, out).await,
-            KeysCommand::Show { key_id } => show(&ledger, *key_id, now_ns, json, out).await,
-            KeysCommand::Revoke { key_id } => revoke(&ledger, *key_id, now_ns, json, out).await,
+            KeysCommand::List { account } => list(&*ledger, account.as_ref(), now_ns, json, out).await,
+            KeysCommand::Show { key_id } => show(&*ledger, *key_id, now_ns, json, out).await,
+            KeysCommand::Revoke { key_id } => revoke(&*ledger, *key_id, now_ns, json, out).await,
         }
     })
 }
 
 async fn create(
-    ledger: &SqliteLedger,
+    ledger: &dyn Ledger,
     account: &AccountRef,
     name: &str,
     now_ns: u64,
@@ -176,7 +176,7 @@ async fn create(
 }
 
 async fn list(
-    ledger: &SqliteLedger,
+    ledger: &dyn Ledger,
     account: Option<&AccountRef>,
     now_ns: u64,
     json: bool,
@@ -216,7 +216,7 @@ async fn list(
 }
 
 async fn show(
-    ledger: &SqliteLedger,
+    ledger: &dyn Ledger,
     key_id: KeyId,
     now_ns: u64,
     json: bool,
@@ -246,7 +246,7 @@ async fn show(
 }
 
 async fn revoke(
-    ledger: &SqliteLedger,
+    ledger: &dyn Ledger,
     key_id: KeyId,
     now_ns: u64,
     json: bool,

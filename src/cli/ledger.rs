@@ -2,11 +2,12 @@
 
 use std::future::Future;
 use std::path::PathBuf;
+use std::sync::Arc;
 
 use anyhow::Context;
 use clap::Args;
 
-use crate::store::SqliteLedger;
+use crate::store::{Ledger, SqliteLedger};
 
 /// Where the ledger is, and for whom the output is.
 #[derive(Clone, Debug, Args)]
@@ -27,15 +28,15 @@ pub struct LedgerArgs {
 
 impl LedgerArgs {
     /// Opens the ledger that is there. Looking at a mistyped directory makes nothing.
-    pub(super) async fn open_existing(&self) -> anyhow::Result<SqliteLedger> {
+    pub(super) async fn open_existing(&self) -> anyhow::Result<Arc<dyn Ledger>> {
         let ledger = SqliteLedger::open_existing(&self.data_dir).await;
-        ledger.with_context(|| self.describe())
+        Ok(Arc::new(ledger.with_context(|| self.describe())?))
     }
 
     /// Opens the ledger, or makes one.
-    pub(super) async fn open_or_create(&self) -> anyhow::Result<SqliteLedger> {
+    pub(super) async fn open_or_create(&self) -> anyhow::Result<Arc<dyn Ledger>> {
         let ledger = SqliteLedger::open_or_create(&self.data_dir).await;
-        ledger.with_context(|| self.describe())
+        Ok(Arc::new(ledger.with_context(|| self.describe())?))
     }
 
     fn describe(&self) -> String {

@@ -16,7 +16,7 @@ use crate::control::symbols::{alias_of, market_of, seed, table_of};
 use crate::market::symbol_row::{end_of_day, venue_named};
 use crate::market::{Alias, MarketRow, SymbolTable};
 use crate::store::{
-    Ledger, SqliteLedger, StoreError, SymbolAlias, SymbolChange, SymbolDefinition, SymbolPatch, SymbolRecord,
+    Ledger, StoreError, SymbolAlias, SymbolChange, SymbolDefinition, SymbolPatch, SymbolRecord,
     SymbolSnapshot,
 };
 
@@ -191,7 +191,7 @@ pub fn run(args: &SymbolsArgs, out: &mut dyn Write) -> anyhow::Result<()> {
     let json = args.ledger.json;
     block_on(async {
         let ledger = args.ledger.open_existing().await?;
-        let snapshot = load(&ledger, now_ns).await?;
+        let snapshot = load(&*ledger, now_ns).await?;
         match &args.command {
             SymbolsCommand::List { all } => view::list(&snapshot.symbols, *all, json, out)?,
             SymbolsCommand::Show { name } => {
@@ -200,7 +200,7 @@ pub fn run(args: &SymbolsArgs, out: &mut dyn Write) -> anyhow::Result<()> {
             SymbolsCommand::Check => check(&snapshot.symbols, now_ns, json, out)?,
             change => {
                 let change = change.to_change(now_ns)?;
-                let record = apply(&ledger, &change, snapshot, now_ns).await?;
+                let record = apply(&*ledger, &change, snapshot, now_ns).await?;
                 view::show(&record, now_ns, json, out)?;
             }
         }
@@ -210,7 +210,7 @@ pub fn run(args: &SymbolsArgs, out: &mut dyn Write) -> anyhow::Result<()> {
 }
 
 /// The ledger's symbols; a ledger that no server has opened gets the program's own first.
-async fn load(ledger: &SqliteLedger, now_ns: u64) -> anyhow::Result<SymbolSnapshot> {
+async fn load(ledger: &dyn Ledger, now_ns: u64) -> anyhow::Result<SymbolSnapshot> {
     let snapshot = ledger.load_symbols().await?;
     if !snapshot.symbols.is_empty() {
         return Ok(snapshot);
@@ -221,7 +221,7 @@ async fn load(ledger: &SqliteLedger, now_ns: u64) -> anyhow::Result<SymbolSnapsh
 
 /// Makes a change after looking at the whole table that comes of it.
 async fn apply(
-    ledger: &SqliteLedger,
+    ledger: &dyn Ledger,
     change: &SymbolChange,
     mut snapshot: SymbolSnapshot,
     now_ns: u64,
