@@ -16,8 +16,7 @@ use super::ledger::block_on;
 use super::output::{Table, exact_time, short_time, write_json};
 use crate::clock;
 use crate::store::{
-    AccountRef, ApiKeyRecord, KeySettings, Ledger, Limits, Revocation, StoreError, UsageTotal,
-    issue_key,
+    AccountRef, ApiKeyRecord, KeySettings, Ledger, Limits, Revocation, StoreError, UsageTotal, issue_key,
 };
 
 const SHOWN_ONCE: &str = "Keep the key now: only what checks it is stored, and it cannot be shown again. If it is lost, create another.";

@@ -65,6 +65,7 @@ pub(crate) fn play(
     let books = crowd.disperse();
     let seconds = begun.elapsed().as_secs_f64();
     house.close();
+    house.must_pass_the_audit();
     Outcome {
         verdict: books.against(&house.ledger()),
         most_counted_unanswered: kills * Crowd::in_flight(),
