@@ -20,7 +20,7 @@ mod web;
 
 use clock::SteppedClock;
 use house::House;
-use scene::Trouble::{Kill, Step};
+use scene::Trouble::{Kill, KillAsItFlushes, KillAtOnce, Step};
 use scene::{Meanwhile, play};
 
 /// Replies between one event and the next, in the form of the tests that always runs.
@@ -36,7 +36,8 @@ fn every_answer_is_billed_once_and_nothing_else_is() {
 #[test]
 fn every_answer_is_billed_once_although_the_server_is_killed_five_times() {
     let house = House::open(|_| ());
-    play(house, None, &[Kill; 5], A_WHILE).must_be_exact();
+    let kills = [Kill, KillAsItFlushes, KillAtOnce, Kill, KillAsItFlushes];
+    play(house, None, &kills, A_WHILE).must_be_exact();
 }
 
 #[test]
@@ -66,7 +67,8 @@ fn every_answer_is_billed_once_although_the_server_is_killed_while_its_clock_is_
 #[ignore = "a minute or two of kills: run it with --run-ignored"]
 fn for_a_hundred_kills_every_answer_is_billed_once() {
     let house = House::open(|_| ());
-    play(house, None, &[Kill; 100], Meanwhile::Replies(5_000)).must_be_exact();
+    let kills = [Kill, KillAsItFlushes, KillAtOnce, KillAsItFlushes].repeat(25);
+    play(house, None, &kills, Meanwhile::Replies(5_000)).must_be_exact();
 }
 
 /// `cargo nextest run --release --test billing --run-ignored only --no-capture`

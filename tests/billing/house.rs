@@ -1,17 +1,19 @@
 //! A server that dies and comes back on the same ports, with the same directory and ledger.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::fs;
 use std::net::SocketAddr;
 use std::path::Path;
 use std::process::Command;
 
 use serde_json::{Value, json};
 use tempfile::TempDir;
-use trinity_beast::store::{Grain, KeySettings, Ledger, NewAccount, NewKey, SqliteLedger};
+use trinity_beast::clock;
+use trinity_beast::store::{Grain, KeySettings, LEDGER_FILE, Ledger, NewAccount, NewKey, SqliteLedger};
 use trinity_protocol::ApiKey;
 
 use super::books::Ledgered;
-use crate::support::server::{Server, command};
+use crate::support::server::{PATIENCE, Server, command};
 
 /// Keys that ask.
 const KEYS: u64 = 3;
@@ -49,6 +51,16 @@ impl House {
     /// SIGKILL.
     pub(crate) fn kill(&mut self) {
         self.server.kill();
+    }
+
+    /// Waits for the next write into the ledger: that of usage, where nothing else changes.
+    pub(crate) fn until_it_flushes(&self) {
+        let log = self.dir.path().join(format!("{LEDGER_FILE}-wal"));
+        let written = || fs::metadata(&log).and_then(|log| log.modified()).ok();
+        let (before, until) = (written(), clock::monotonic() + PATIENCE);
+        while written() == before {
+            assert!(clock::monotonic() < until, "nothing is written into the ledger");
+        }
     }
 
     /// Starts it again where it was.

@@ -15,6 +15,12 @@ use super::house::House;
 pub(crate) enum Trouble {
     /// SIGKILL, and a new start at once.
     Kill,
+    /// The same at the moment when usage has been written into the ledger, and the server hardly
+    /// knows it yet. For SQLite.
+    KillAsItFlushes,
+    /// The same when it has hardly begun to serve, with the journals of the process before it at
+    /// hand. Nothing else passes before that.
+    KillAtOnce,
     /// Its clock steps, to so many seconds ahead of the true one.
     Step(i64),
 }
@@ -46,11 +52,16 @@ pub(crate) fn play(
 ) -> Outcome {
     let begun = clock::monotonic();
     let crowd = Crowd::gather(house.udp, house.http, &house.keys);
-    meanwhile.pass(&crowd);
     let mut kills = 0;
     for trouble in troubles {
+        if !matches!(trouble, Trouble::KillAtOnce) {
+            meanwhile.pass(&crowd);
+        }
         match *trouble {
-            Trouble::Kill => {
+            Trouble::Kill | Trouble::KillAtOnce | Trouble::KillAsItFlushes => {
+                if matches!(trouble, Trouble::KillAsItFlushes) {
+                    house.until_it_flushes();
+                }
                 house.kill();
                 crowd.server_died();
                 house.restart();
@@ -60,8 +71,8 @@ pub(crate) fn play(
                 .expect("a server with a clock of its own")
                 .step(ahead, &crowd),
         }
-        meanwhile.pass(&crowd);
     }
+    meanwhile.pass(&crowd);
     let books = crowd.disperse();
     let seconds = begun.elapsed().as_secs_f64();
     house.close();
