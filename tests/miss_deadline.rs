@@ -174,7 +174,7 @@ fn ten_thousand_tries(driver: DriverKind) {
     assert_eq!(replies, TRIES as u64, "one reply for each request");
     let pages = pages.iter().flat_map(|pages| std::iter::from_fn(|| pages.take()));
     let billed: u64 = pages
-        .flat_map(|page| page.requests().to_vec())
+        .flat_map(|page| page.requests())
         .filter(|row| row.outcome == Code::Ok)
         .map(|row| row.count)
         .sum();

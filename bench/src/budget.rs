@@ -30,6 +30,9 @@ pub(crate) struct Args {
 /// A kind of load whose instructions are counted.
 struct Case {
     name: &'static str,
+    /// The command that does it, and the function that is measured.
+    command: &'static str,
+    measured: &'static str,
     /// What it is divided by: requests, or symbols beyond the first.
     per: &'static str,
     entries: u32,
@@ -37,9 +40,11 @@ struct Case {
     keys: u32,
 }
 
-const CASES: [Case; 4] = [
+const CASES: [Case; 6] = [
     Case {
         name: "single",
+        command: "answer",
+        measured: "answer_measured",
         per: "request",
         entries: 1,
         train: 1,
@@ -47,6 +52,8 @@ const CASES: [Case; 4] = [
     },
     Case {
         name: "train",
+        command: "answer",
+        measured: "answer_measured",
         per: "request",
         entries: 1,
         train: 64,
@@ -54,6 +61,8 @@ const CASES: [Case; 4] = [
     },
     Case {
         name: "batch",
+        command: "answer",
+        measured: "answer_measured",
         per: "request",
         entries: 31,
         train: 1,
@@ -61,15 +70,35 @@ const CASES: [Case; 4] = [
     },
     Case {
         name: "batch_train",
+        command: "answer",
+        measured: "answer_measured",
         per: "request",
         entries: 31,
         train: 64,
         keys: 8,
     },
+    Case {
+        name: "metering",
+        command: "meter",
+        measured: "meter_measured",
+        per: "request",
+        entries: 1,
+        train: 1,
+        keys: 100,
+    },
+    Case {
+        name: "metering_train",
+        command: "meter",
+        measured: "meter_measured",
+        per: "request",
+        entries: 1,
+        train: 64,
+        keys: 8,
+    },
 ];
 
-/// Batches that are counted; more would say the same.
-const BATCHES: u32 = 64;
+/// Batches that are counted: so many that rows which begin are not most of them.
+const BATCHES: u32 = 512;
 /// A count may exceed its record by so much before it is a regression: hash functions seeded by the
 /// system spread keys differently from run to run.
 const TOLERANCE: f64 = 1.03;
@@ -121,13 +150,13 @@ pub(crate) fn run(args: &Args) -> anyhow::Result<bool> {
         };
         println!("{}", serde_json::to_string(&report)?);
     } else {
-        println!("{:<12} {:>14} {:>10}   instructions", "", "counted", "recorded");
+        println!("{:<14} {:>14} {:>10}   instructions", "", "counted", "recorded");
         for case in &CASES {
             let was = recorded
                 .get(case.name)
                 .map_or_else(|| "-".to_owned(), |n| format!("{n:.0}"));
             println!(
-                "{:<12} {:>14.0} {was:>10}   a {} of {} symbols",
+                "{:<14} {:>14.0} {was:>10}   a {} of {} symbols",
                 case.name, counted[case.name], case.per, case.entries
             );
         }
@@ -157,14 +186,11 @@ fn count(case: &Case, folder: &Path) -> anyhow::Result<f64> {
     let out = folder.join(case.name);
     let program = std::env::current_exe().context("finding this program")?;
     let run = Command::new("valgrind")
-        .args([
-            "--tool=callgrind",
-            "--collect-atstart=no",
-            "--toggle-collect=*answer_measured*",
-        ])
+        .args(["--tool=callgrind", "--collect-atstart=no"])
+        .arg(format!("--toggle-collect=*{}*", case.measured))
         .arg(format!("--callgrind-out-file={}", out.display()))
         .arg(program)
-        .args(["answer", "--json"])
+        .args([case.command, "--json"])
         .args([
             "--batches",
             &BATCHES.to_string(),

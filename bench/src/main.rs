@@ -14,6 +14,7 @@ mod load;
 mod mac;
 mod machine;
 mod measure;
+mod meter;
 mod options;
 mod parse;
 mod peers;
@@ -77,6 +78,8 @@ enum Command {
     Peers(peers::Args),
     /// The answer path alone, without sockets.
     Answer(answer::Args),
+    /// Counting for billing alone.
+    Meter(meter::Args),
     /// Instructions of the answer path, counted under callgrind and held against the record.
     Budget(budget::Args),
     Parse(parse::ParseArgs),
@@ -103,6 +106,7 @@ fn main() -> ExitCode {
         Command::Http(args) => http::run(&args),
         Command::Peers(args) => peers::run(&args),
         Command::Answer(args) => answer::run(&args),
+        Command::Meter(args) => meter::run(&args),
         Command::Budget(args) => budget::run(&args),
         Command::Parse(args) => parse::run(&args).map(|()| true),
         Command::Feed(args) => feed::run(&args),

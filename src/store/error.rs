@@ -66,13 +66,14 @@ pub enum StoreError {
     },
     /// The ledger has no schema yet, or an old one.
     #[error(
-        "the ledger's schema is not up to date: start `trinity-beast serve` once, it brings it up to date"
+        "the ledger's schema is not up to date: run `trinity-beast migrate up`, or start `trinity-beast serve`, which \
+         brings it up to date"
     )]
     NotMigrated,
     /// An applied migration differs from the one in this binary.
     #[error(
         "migration {version} of the ledger is not the one in this binary: it was made by another build; \
-         run that build, or start with a fresh data directory"
+         run that build, or start with a fresh ledger"
     )]
     ForeignMigration {
         /// Which one.
@@ -191,6 +192,116 @@ pub enum StoreError {
     /// Something has changed since the caller looked.
     #[error("the ledger was changed by somebody else in this moment: nothing was written, try again")]
     ChangedMeanwhile,
+    /// A setting that says how to reach Postgres is wrong. Never holds what may be a password.
+    #[error("{what} {why}")]
+    Settings {
+        /// Which setting.
+        what: &'static str,
+        /// What is wrong with it and what would be right.
+        why: String,
+    },
+    /// Nothing answers where Postgres should be, or it does not take connections.
+    #[error(
+        "cannot reach Postgres at {server}: {why}; check that it runs, that host and port in AURORA_URL are right, \
+         and that nothing in between keeps this machine away"
+    )]
+    Unreachable {
+        /// Where it was tried.
+        server: String,
+        /// What the system or the server said.
+        why: String,
+    },
+    /// TLS could not be agreed on, or the certificate is not one to trust.
+    #[error(
+        "no trusted connection to Postgres at {server}: {why}; check that the host in AURORA_URL is the name in \
+         its certificate, and give the CA that signed it with --postgres-ca (PGSSLROOTCERT)"
+    )]
+    Untrusted {
+        /// Where it was tried.
+        server: String,
+        /// What is wrong.
+        why: String,
+    },
+    /// Postgres knows the user or the password not.
+    #[error(
+        "Postgres at {server} refused the login of {user:?}: {why}; check the user in AURORA_URL (or PGUSER), its \
+         password (PGPASSWORD, PGPASSWORD_FILE or AURORA_SECRET) and pg_hba.conf"
+    )]
+    LoginRefused {
+        /// Where it was tried.
+        server: String,
+        /// As whom.
+        user: String,
+        /// What the server said.
+        why: String,
+    },
+    /// The server has no database of this name.
+    #[error(
+        "Postgres at {server} has no database {database:?}: make it with `createdb`, or name another in AURORA_URL"
+    )]
+    NoSuchDatabase {
+        /// Where it was tried.
+        server: String,
+        /// The name.
+        database: String,
+    },
+    /// The last connection failed a moment ago and the next is not due.
+    #[error("{last}")]
+    Resting {
+        /// What the last attempt said.
+        last: String,
+    },
+    /// The connection broke while a call was under way.
+    #[error(
+        "the connection to Postgres at {server} broke: {why}; whether the last change was made is not known, and \
+         usage is safe to send again"
+    )]
+    ConnectionLost {
+        /// Where it led.
+        server: String,
+        /// What was noticed.
+        why: String,
+    },
+    /// Postgres took too long.
+    #[error(
+        "Postgres did not finish in time: nothing was written; look for what it is busy with in pg_stat_activity"
+    )]
+    TimedOut,
+    /// Another session held what a call needed.
+    #[error(
+        "other sessions of Postgres kept in the way: nothing was written, try again; if it stays so, find who holds \
+         a lock in pg_stat_activity and pg_locks"
+    )]
+    Contended,
+    /// The server takes no writes.
+    #[error(
+        "this Postgres server takes no writes: point AURORA_URL at the one that does (of a cluster the writer's \
+         endpoint), or look at default_transaction_read_only"
+    )]
+    ServerReadOnly,
+    /// The user may not do what the ledger needs.
+    #[error(
+        "Postgres does not let this user do it: {why}; the user that runs the ledger must own its database"
+    )]
+    Forbidden {
+        /// What the server said.
+        why: String,
+    },
+    /// The database holds something else.
+    #[error(
+        "the database {database:?} is not empty and holds no Trinity Beast ledger: make a database of its own with \
+         `createdb`, and name it in AURORA_URL"
+    )]
+    ForeignDatabase {
+        /// Its name.
+        database: String,
+    },
+    /// The server cannot hold a ledger.
+    #[error("this Postgres server cannot hold the ledger: {why}")]
+    UnfitServer {
+        /// Why not, and what would do.
+        why: String,
+    },
     /// The system gave no random bytes.
     #[error("the system's random source failed ({0}): no key was made, try again")]
     NoRandomness(String),

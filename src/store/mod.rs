@@ -1,13 +1,15 @@
 //! The ledger: who may ask, what they may use, and what they used.
 //!
 //! [`Ledger`] is the contract; [`SqliteLedger`] is its embedded home, one file that a server
-//! and any number of command-line processes open at the same time. The store knows neither
-//! shards nor sockets: the control plane carries keys out of it and usage into it.
+//! and any number of command-line processes open at the same time; [`PostgresLedger`] is its home
+//! in Postgres, which any number of nodes share. The store knows neither shards nor sockets: the
+//! control plane carries keys out of it and usage into it.
 
 mod error;
 mod issue;
 mod ledger;
 mod networks;
+mod postgres;
 mod rows;
 mod sqlite;
 #[cfg(test)]
@@ -18,6 +20,7 @@ mod validate;
 pub use error::{Result, StoreError};
 pub use issue::{issue_key, rotate_key};
 pub use ledger::Ledger;
+pub use postgres::{PostgresArgs, PostgresLedger, PostgresSettings, SecretText};
 pub use rows::{
     Account, AccountId, AccountPatch, AccountRef, ApiKeyRecord, ChangeStamp, Discrepancy, FlushId,
     FlushOutcome, Grain, KeyPage, KeyPatch, KeySettings, KeyStatus, LedgerAudit, Limits, LoadedKey,

@@ -264,7 +264,7 @@ impl Meter {
             return;
         }
         let prices = self.prices.as_ref();
-        let name = |symbol| prices.and_then(|prices| prices.load().names().name(symbol));
+        let name = |symbol: Option<SymbolIndex>| prices?.load().names().name(symbol?);
         self.page.count_all(&self.waiting, name);
         self.waiting.clear();
     }

@@ -304,12 +304,15 @@ pub(crate) async fn the_last_flush_of_each_counter_is_known(ledger: &dyn Ledger)
     let last = async |node, boot, shard| ledger.last_flush(node, boot, shard).await.expect("reads");
     assert_eq!(last("node-a", 1, 0).await, None);
     for sequence in [1, 2, 7] {
-        let flush = ledger.flush_usage(&flush_id(sequence), &[usage_row(1, 1)], &[]);
-        flush.await.expect("flushes");
+        let (id, rows) = (flush_id(sequence), [usage_row(1, 1)]);
+        ledger.flush_usage(&id, &rows, &[]).await.expect("flushes");
         assert_eq!(last("node-a", 1, 0).await, Some(sequence));
     }
-    let retry = ledger.flush_usage(&flush_id(2), &[usage_row(1, 1)], &[]);
-    retry.await.expect("was applied before");
+    let (id, rows) = (flush_id(2), [usage_row(1, 1)]);
+    ledger
+        .flush_usage(&id, &rows, &[])
+        .await
+        .expect("was applied before");
     assert_eq!(last("node-a", 1, 0).await, Some(7));
     for (node, boot, shard) in [("node-b", 1, 0), ("node-a", 2, 0), ("node-a", 1, 1)] {
         assert_eq!(last(node, boot, shard).await, None);

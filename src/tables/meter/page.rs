@@ -18,6 +18,9 @@ type Row = [AtomicU64; ROW_WORDS];
 /// Seconds of the spans that rows are folded into when a page is half full, and when it is nearly.
 const FOLDS: [u32; 2] = [60, 3_600];
 
+/// Rows of each kind whose memory a free page keeps.
+const ROWS_KEPT: usize = 4_096;
+
 /// One page of usage.
 #[derive(Debug)]
 pub struct UsagePage {
@@ -164,6 +167,13 @@ impl UsagePage {
     pub(super) fn free(&mut self) {
         self.header(layout::PAGE_STATE)
             .store(layout::STATE_FREE, Ordering::Release);
+        for (kind, rows) in [(Kind::Requests, self.requests), (Kind::Symbols, self.symbols)] {
+            // Many rows seldom come back at once; their memory would stay with this page until then.
+            if rows > ROWS_KEPT {
+                let first = first_row(self.start, &self.geometry, kind) + ROWS_KEPT * ROW_WORDS;
+                self.words.let_go(first..first + (rows - ROWS_KEPT) * ROW_WORDS);
+            }
+        }
         self.request_places.clear(self.requests);
         self.symbol_places.clear(self.symbols);
         (self.requests, self.symbols) = (0, 0);
@@ -206,7 +216,11 @@ impl UsagePage {
     /// Counts entries of many keys and symbols. Their rows lie all over the page and are
     /// seldom in the cache, so they are looked up side by side: each pass makes accesses that
     /// do not wait for one another. `name` is asked when a row begins.
-    pub(super) fn count_all(&mut self, entries: &[Entry], name: impl Fn(SymbolIndex) -> Option<Symbol>) {
+    pub(super) fn count_all(
+        &mut self,
+        entries: &[Entry],
+        name: impl Fn(Option<SymbolIndex>) -> Option<Symbol>,
+    ) {
         let mut guesses = [None; METER_SYMBOLS_WAITING];
         for (guess, entry) in guesses.iter_mut().zip(entries) {
             *guess = self.symbol_places.guess(entry.hash());
@@ -229,55 +243,55 @@ impl UsagePage {
         }
     }
 
-    /// Counts one entry. With few rows left it is folded into a coarser one, with none into the
-    /// key's row for "other" symbols, and if that is not there either, into a bare number.
-    fn count(&mut self, entry: &Entry, name: impl Fn(SymbolIndex) -> Option<Symbol>) {
-        let taken = self.symbols * 4 / self.geometry.symbol_rows;
-        let folds = match taken {
-            0 | 1 => &[][..],
-            2 => &FOLDS[..1],
-            _ => &FOLDS[1..],
-        };
-        let counts = |page: &mut Self, what| page.symbol(Entry { what, ..*entry }, &name);
-        // A row that is there is the right one whatever is left.
-        let exact = match self.find_symbol(entry) {
+    /// Counts one entry.
+    #[inline]
+    fn count(&mut self, entry: &Entry, name: impl Fn(Option<SymbolIndex>) -> Option<Symbol>) {
+        let counted = match self.find_symbol(entry) {
             Found::Row(row) => add(&self.symbol_rows()[row as usize], 1),
-            Found::Gap(_) if folds.is_empty() => counts(self, entry.what),
-            Found::Gap(_) => false,
+            Found::Gap(gap) if self.symbols * 2 < self.geometry.symbol_rows => {
+                let row = self.begin_symbol(gap, entry, name(entry.symbol()));
+                add(&self.symbol_rows()[row as usize], 1)
+            }
+            Found::Gap(_) => self.fold_symbol(entry, name),
         };
-        if exact
-            || folds
-                .iter()
-                .any(|span| counts(self, layout::coarser(entry.what, *span)))
-            || counts(self, entry.what | layout::NO_SYMBOL)
-        {
-            return;
+        if !counted {
+            let lost = self.header(layout::PAGE_LOST);
+            lost.store(lost.load(Ordering::Relaxed) + 1, Ordering::Relaxed);
         }
-        let lost = self.header(layout::PAGE_LOST);
-        lost.store(lost.load(Ordering::Relaxed) + 1, Ordering::Relaxed);
     }
 
-    fn symbol(&mut self, entry: Entry, name: impl Fn(SymbolIndex) -> Option<Symbol>) -> bool {
-        let row = match self.find_symbol(&entry) {
-            Found::Row(row) => row,
-            Found::Gap(_) if self.symbols == self.geometry.symbol_rows => return false,
-            Found::Gap(gap) => {
-                let row = self.symbols as u32;
-                let words = layout::name_words(layout::symbol_of(entry.what).and_then(name));
-                let place = &self.symbol_rows()[row as usize];
-                put(place, layout::SYMBOL_NAME, words[0]);
-                put(place, layout::SYMBOL_NAME + 1, words[1]);
-                begin(place, self.seal, entry.key_id, entry.what, words);
-                self.symbols += 1;
-                self.header(layout::PAGE_SYMBOLS)
-                    .store(self.symbols as u64, Ordering::Release);
-                let rows = rows(&self.words, self.start, &self.geometry, Kind::Symbols);
-                let hash_of = |row: u32| Entry::of(&rows[row as usize]).hash();
-                self.symbol_places.put(gap, entry.hash(), row, hash_of);
-                row
-            }
-        };
-        add(&self.symbol_rows()[row as usize], 1)
+    /// Counts an entry in a row of a coarser time, or with no row left in the key's row for "other"
+    /// symbols; tells whether it found any.
+    #[cold]
+    fn fold_symbol(&mut self, entry: &Entry, name: impl Fn(Option<SymbolIndex>) -> Option<Symbol>) -> bool {
+        let nearly_full = self.symbols * 4 >= self.geometry.symbol_rows * 3;
+        let folds = if nearly_full { &FOLDS[1..] } else { &FOLDS[..] };
+        let coarser = folds.iter().map(|span| layout::coarser(entry.what, *span));
+        for what in coarser.chain([entry.what | layout::NO_SYMBOL]) {
+            let entry = Entry { what, ..*entry };
+            let row = match self.find_symbol(&entry) {
+                Found::Row(row) => row,
+                Found::Gap(_) if self.symbols == self.geometry.symbol_rows => continue,
+                Found::Gap(gap) => self.begin_symbol(gap, &entry, name(entry.symbol())),
+            };
+            return add(&self.symbol_rows()[row as usize], 1);
+        }
+        false
+    }
+
+    fn begin_symbol(&mut self, gap: usize, entry: &Entry, name: Option<Symbol>) -> u32 {
+        let row = self.symbols as u32;
+        let words = layout::name_words(name);
+        let rows = rows(&self.words, self.start, &self.geometry, Kind::Symbols);
+        let place = &rows[row as usize];
+        put(place, layout::SYMBOL_NAME, words[0]);
+        put(place, layout::SYMBOL_NAME + 1, words[1]);
+        begin(place, self.seal, entry.key_id, entry.what, words);
+        self.symbols += 1;
+        self.words[self.start + layout::PAGE_SYMBOLS].store(self.symbols as u64, Ordering::Release);
+        let hash_of = |row: u32| Entry::of(&rows[row as usize]).hash();
+        self.symbol_places.put(gap, entry.hash(), row, hash_of);
+        row
     }
 
     #[inline]
@@ -390,6 +404,10 @@ impl Entry {
         }
     }
 
+    fn symbol(&self) -> Option<SymbolIndex> {
+        layout::symbol_of(self.what)
+    }
+
     #[inline]
     fn is(&self, row: &Row) -> bool {
         is(row, self.key_id, self.what)
@@ -409,12 +427,22 @@ enum Kind {
 
 #[inline]
 fn rows<'a>(words: &'a Words, start: usize, geometry: &Geometry, kind: Kind) -> &'a [Row] {
-    let first = start + layout::HEADER_WORDS;
-    let (first, count) = match kind {
-        Kind::Requests => (first, geometry.request_rows),
-        Kind::Symbols => (first + geometry.request_rows * ROW_WORDS, geometry.symbol_rows),
+    let first = first_row(start, geometry, kind);
+    let count = match kind {
+        Kind::Requests => geometry.request_rows,
+        Kind::Symbols => geometry.symbol_rows,
     };
     words[first..first + count * ROW_WORDS].as_chunks().0
+}
+
+/// Where rows of a kind begin, in words.
+#[inline]
+const fn first_row(start: usize, geometry: &Geometry, kind: Kind) -> usize {
+    let first = start + layout::HEADER_WORDS;
+    match kind {
+        Kind::Requests => first,
+        Kind::Symbols => first + geometry.request_rows * ROW_WORDS,
+    }
 }
 
 /// Writes what a row stands for. Its seal of an earlier use means nothing under this page's

@@ -10,10 +10,10 @@
 use std::alloc::{Layout, handle_alloc_error};
 use std::fmt;
 use std::io;
-use std::ops::Deref;
+use std::ops::{Deref, Range};
 use std::sync::atomic::AtomicU64;
 
-use memmap2::{MmapMut, MmapRaw};
+use memmap2::{MmapMut, MmapRaw, UncheckedAdvice};
 
 /// Bytes of a word.
 pub(crate) const WORD_BYTES: usize = size_of::<u64>();
@@ -23,11 +23,11 @@ pub(crate) struct Words {
     start: *const AtomicU64,
     len: usize,
     /// What `start` points into; moving it does not move the words.
-    _map: MmapRaw,
+    map: MmapRaw,
 }
 
 // SAFETY: the words are atomics, which any thread may use through a shared reference; the pointer
-// refers to memory that `_map` owns, and munmap(2) may be called by any thread.
+// refers to memory that `map` owns, and munmap(2) may be called by any thread.
 unsafe impl Send for Words {}
 // SAFETY: as above; nothing but shared references to atomics is given out.
 unsafe impl Sync for Words {}
@@ -53,8 +53,23 @@ impl Words {
         Ok(Self {
             start,
             len: map.len() / WORD_BYTES,
-            _map: map,
+            map,
         })
+    }
+
+    /// Lets go of memory that holds nothing any more: what is read there next is what a file has, or
+    /// zeros. A courtesy to the machine; the bytes of a file stay.
+    pub(crate) fn let_go(&self, words: Range<usize>) {
+        let (offset, len) = (words.start * WORD_BYTES, words.len() * WORD_BYTES);
+        // SAFETY: madvise(2), MADV_DONTNEED: "subsequent accesses of pages in the range will
+        // succeed, but will result in either repopulating the memory contents from the up-to-date
+        // contents of the underlying mapped file, or zero-fill-on-demand pages for anonymous private
+        // mappings". Words are atomics of which any bit pattern is one, and nobody relies on these.
+        let advised = unsafe {
+            self.map
+                .unchecked_advise_range(UncheckedAdvice::DontNeed, offset, len)
+        };
+        debug_assert!(advised.is_ok(), "the range is within the mapping");
     }
 }
 
@@ -65,7 +80,7 @@ impl Deref for Words {
     fn deref(&self) -> &[AtomicU64] {
         // SAFETY: `start` is aligned and points to `len` initialised words: mmap(2) fills a mapping
         // with the file's bytes and zeros to the end of its last page, or with zeros alone; any bit
-        // pattern is a u64. They live as long as `self._map`. Others
+        // pattern is a u64. They live as long as `self.map`. Others
         // may write them meanwhile, the kernel and other processes included: that is why they are
         // atomics. Where another process cuts the file short, an access raises SIGBUS, which ends
         // this process and reads nothing.
@@ -88,7 +103,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_mapped_word_is_in_the_file() {
+    fn amapped_word_is_in_the_file() {
         let file = tempfile::tempfile().expect("a file");
         file.set_len(8_192).expect("grows");
         let map = MmapRaw::map_raw(&file).expect("maps");
@@ -98,6 +113,23 @@ mod tests {
         let mut bytes = [0; 8];
         std::os::unix::fs::FileExt::read_exact_at(&file, &mut bytes, 8_184).expect("reads");
         assert_eq!(bytes, [1, 2, 3, 4, 5, 6, 7, 8]);
+    }
+
+    #[test]
+    fn what_is_let_go_of_in_a_file_is_still_there() {
+        let file = tempfile::tempfile().expect("a file");
+        file.set_len(1 << 16).expect("grows");
+        let words = Words::mapped(MmapRaw::map_raw(&file).expect("maps")).expect("whole words");
+        for (i, word) in words.iter().enumerate() {
+            word.store(i as u64, Ordering::Relaxed);
+        }
+        words.let_go(1_024..8_192);
+        assert!(
+            words
+                .iter()
+                .enumerate()
+                .all(|(i, word)| word.load(Ordering::Relaxed) == i as u64)
+        );
     }
 
     #[test]
