@@ -14,6 +14,7 @@ use crate::limits::MAX_SHARDS;
 use crate::limits::SPIN_MAX_US;
 use crate::market::replay::Speed;
 use crate::shard::driver::DriverChoice;
+use crate::store::{LedgerHome, PostgresArgs};
 
 /// The flags of `serve`.
 #[derive(Clone, Debug, Args)]
@@ -79,9 +80,9 @@ pub struct ServeArgs {
     /// Valkey (reserved: a shared cache comes with a later version)
     #[arg(long, env = "MEMORYDB_URL", value_name = "URL", hide_env_values = true)]
     pub memorydb_url: Option<String>,
-    /// Postgres (reserved: it comes with a later version)
-    #[arg(long, env = "AURORA_URL", value_name = "URL", hide_env_values = true)]
-    pub aurora_url: Option<String>,
+    /// Where the ledger is if it is in Postgres
+    #[command(flatten)]
+    pub postgres: PostgresArgs,
 }
 
 /// Where prices come from.
@@ -108,6 +109,8 @@ pub struct Config {
     pub looping: bool,
     /// Directory for the ledger, the demo key and the lock.
     pub data_dir: PathBuf,
+    /// Where the ledger is kept.
+    pub ledger: LedgerHome,
     /// Directory for the usage journals.
     pub journal_dir: PathBuf,
     /// Where UDP is served.
@@ -138,11 +141,11 @@ pub enum ConfigError {
     #[error("--speed and --once are for recordings: a live market goes as it goes")]
     SpeedOfALiveMarket,
     /// A setting of a later version.
-    #[error(
-        "{0} is set, but this version does not use it: prices come from memory and the ledger is SQLite in --data-dir. \
-         Unset it"
-    )]
+    #[error("{0} is set, but this version does not use it: prices come from memory. Unset it")]
     Reserved(&'static str),
+    /// What says where Postgres is cannot be used.
+    #[error("{0}")]
+    Postgres(String),
     /// A role that is not there yet.
     #[error("SERVER_TYPE={0} is not served by this version: use APP_SERVER, or unset it")]
     Role(String),
@@ -182,14 +185,11 @@ impl Config {
             "development" | "test" | "" => false,
             other => return Err(ConfigError::Environment(other.to_owned())),
         };
-        for (name, value) in [
-            ("MEMORYDB_URL", &args.memorydb_url),
-            ("AURORA_URL", &args.aurora_url),
-        ] {
-            if value.as_ref().is_some_and(|url| !url.is_empty()) {
-                return Err(ConfigError::Reserved(name));
-            }
+        if args.memorydb_url.as_ref().is_some_and(|url| !url.is_empty()) {
+            return Err(ConfigError::Reserved("MEMORYDB_URL"));
         }
+        let postgres = args.postgres.settings();
+        let postgres = postgres.map_err(|error| ConfigError::Postgres(error.to_string()))?;
         match args.server_type.as_deref() {
             None | Some("" | "APP_SERVER") => {}
             Some(other) => return Err(ConfigError::Role(other.to_owned())),
@@ -233,6 +233,7 @@ impl Config {
             journal_dir: args
                 .journal_dir
                 .unwrap_or_else(|| args.data_dir.join(JOURNAL_DIR)),
+            ledger: LedgerHome::new(postgres, args.data_dir.clone()),
             data_dir: args.data_dir,
             udp: SocketAddr::new(bind, args.udp_port_lpo),
             http: SocketAddr::new(bind, args.tcp_port_lpo),
@@ -308,10 +309,6 @@ mod tests {
     #[test]
     fn what_this_version_cannot_honour_is_refused_by_name() {
         assert_eq!(
-            config(&["--aurora-url", "db.example"]).expect_err("later"),
-            ConfigError::Reserved("AURORA_URL")
-        );
-        assert_eq!(
             config(&["--memorydb-url", "cache.example"]).expect_err("later"),
             ConfigError::Reserved("MEMORYDB_URL")
         );
@@ -339,6 +336,22 @@ mod tests {
         ] {
             assert_eq!(config(flags).expect_err("live"), ConfigError::SpeedOfALiveMarket);
         }
+    }
+
+    #[test]
+    fn the_ledger_is_in_the_data_directory_unless_a_url_says_otherwise() {
+        let ledger = |flags: &[&str]| config(flags).expect("fits").ledger;
+        assert_eq!(ledger(&["--data-dir", "/d"]).describe(), "/d/ledger.db");
+        assert_eq!(
+            ledger(&["--aurora-url", "db.example"]).describe(),
+            "Postgres at db.example:5432"
+        );
+        let error = config(&["--aurora-url", "postgres://u:hunter2@db.example/d?sslmode=prefer"]);
+        let error = error.expect_err("sends passwords in the clear").to_string();
+        assert!(
+            error.contains("verify-full") && !error.contains("hunter2"),
+            "{error}"
+        );
     }
 
     #[test]

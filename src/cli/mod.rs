@@ -8,6 +8,7 @@ pub mod explain;
 pub mod keys;
 mod ledger;
 pub mod logging;
+pub mod migrate;
 pub mod output;
 pub mod query;
 pub mod record;
@@ -42,6 +43,7 @@ enum Command {
     Explain(explain::ExplainArgs),
     Keys(keys::KeysArgs),
     Accounts(accounts::AccountsArgs),
+    Migrate(migrate::MigrateArgs),
     Audit(audit::AuditArgs),
     Convert(convert::ConvertArgs),
     Symbols(symbols::SymbolsArgs),
@@ -67,6 +69,7 @@ pub fn run(cli: Cli) -> ExitCode {
         Command::Query(args) => query::run(&args, &mut out),
         Command::Explain(args) => explain::run(&args, &mut out),
         Command::Keys(args) => keys::run(&args, &mut out).map(|()| 0),
+        Command::Migrate(args) => migrate::run(&args, &mut out).map(|()| 0),
         Command::Accounts(args) => accounts::run(&args, &mut out).map(|()| 0),
         Command::Audit(args) => Ok(audit::run(&args, &mut out)),
         Command::Convert(args) => convert::run(&args, &mut out).map(|()| 0),

@@ -9,7 +9,7 @@ use tempfile::TempDir;
 use trinity_protocol::{ApiKey, KeyId, api_key};
 
 use super::ledger::block_on;
-use super::{accounts, keys, symbols};
+use super::{accounts, keys, migrate, symbols};
 use crate::store::{KeyStatus, LEDGER_FILE, Ledger, SqliteLedger};
 
 #[derive(Parser)]
@@ -23,6 +23,7 @@ enum Command {
     Accounts(accounts::AccountsArgs),
     Keys(keys::KeysArgs),
     Symbols(symbols::SymbolsArgs),
+    Migrate(migrate::MigrateArgs),
 }
 
 /// Takes everything but the last flush.
@@ -47,6 +48,7 @@ fn run_into(data_dir: &Path, words: &[&str], out: &mut dyn Write) -> anyhow::Res
         Command::Accounts(args) => accounts::run(&args, out),
         Command::Keys(args) => keys::run(&args, out),
         Command::Symbols(args) => symbols::run(&args, out),
+        Command::Migrate(args) => migrate::run(&args, out),
     }
 }
 
@@ -577,4 +579,25 @@ fn rows_spoilt_by_hand_are_found_by_the_check_and_can_be_put_right() {
     );
     run(dir.path(), &typed("symbols set FOO-USD --route USDT-USD")).expect("puts it right");
     run(dir.path(), &["symbols", "check"]).expect("a table again");
+}
+
+#[test]
+fn migrate_says_where_the_schema_stands_and_brings_it_up() {
+    let dir = tempfile::tempdir().expect("a directory");
+    let error = run(dir.path(), &["migrate", "status"]).expect_err("there is no ledger");
+    assert!(format!("{error:#}").contains("no ledger"), "{error:#}");
+    assert!(!dir.path().join(LEDGER_FILE).exists(), "looking makes nothing");
+
+    std::fs::write(dir.path().join(LEDGER_FILE), "").expect("an empty file is an empty ledger");
+    let status = run_json(dir.path(), &["migrate", "status"]);
+    assert_eq!((&status["current"], &status["up_to_date"]), (&Value::from(0), &Value::from(false)));
+    let told = run(dir.path(), &["migrate", "status"]).expect("tells");
+    assert!(told.contains("not yet") && told.contains("migrate up"), "{told}");
+
+    let up = run_json(dir.path(), &["migrate", "up"]);
+    assert_eq!((&up["current"], &up["engine"]), (&up["newest"], &Value::from("sqlite")));
+    let told = run(dir.path(), &["migrate", "status"]).expect("tells");
+    assert!(told.contains("is up to date") && !told.contains("not yet"), "{told}");
+    let again = run_json(dir.path(), &["migrate", "up"]);
+    assert_eq!(again, up, "a second time changes nothing");
 }

@@ -37,7 +37,7 @@ use crate::market::symbol::SymbolTable;
 use crate::shard::ShardShared;
 use crate::shard::driver::{self, Chosen, probe};
 use crate::shard::socket::Steering;
-use crate::store::{Ledger, SqliteLedger};
+use crate::store::Ledger;
 use crate::tables::meter::Meter;
 use crate::tables::misses::MissBoard;
 use crate::tables::prices::{PriceCopy, PriceWriter};
@@ -87,11 +87,9 @@ impl Node {
     pub async fn start(config: Config) -> anyhow::Result<Self> {
         let now_ns = clock::unix_nanos();
         let data = DataDir::open(&config.data_dir)?;
-        let ledger: Arc<dyn Ledger> = Arc::new(
-            SqliteLedger::open_or_create(data.path())
-                .await
-                .with_context(|| format!("cannot open the ledger in {}", data.path().display()))?,
-        );
+        let ledger = config.ledger.open_or_create().await;
+        let ledger =
+            ledger.with_context(|| format!("cannot open the ledger, {}", config.ledger.describe()))?;
         if !config.production {
             demo::ensure(&*ledger, &data, now_ns).await?;
         }
@@ -421,7 +419,7 @@ fn board(
         prices: Arc::clone(&prices[0]),
         misses: misses.map(|(board, _)| Arc::clone(board)),
         market: source.facts(),
-        ledger: LedgerFacts::new("sqlite"),
+        ledger: LedgerFacts::new(config.ledger.engine()),
         journal: Arc::default(),
         keys: KeysFacts::default(),
         stopping_since_ns: Fact::default(),

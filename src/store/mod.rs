@@ -6,6 +6,7 @@
 //! control plane carries keys out of it and usage into it.
 
 mod error;
+mod home;
 mod issue;
 mod ledger;
 mod networks;
@@ -18,6 +19,7 @@ mod symbols;
 mod validate;
 
 pub use error::{Result, StoreError};
+pub use home::LedgerHome;
 pub use issue::{issue_key, rotate_key};
 pub use ledger::Ledger;
 pub use postgres::{PostgresArgs, PostgresLedger, PostgresSettings, SecretText};

@@ -69,9 +69,21 @@ impl SqliteLedger {
         Self::open(data_dir, false).await
     }
 
+    /// Opens the ledger in `data_dir` and leaves its schema as it is; [`StoreError::Missing`] if
+    /// there is none.
+    pub async fn open_as_it_is(data_dir: &Path) -> Result<Self> {
+        Self::open_at(data_dir, false).await
+    }
+
     async fn open(data_dir: &Path, create: bool) -> Result<Self> {
+        let ledger = Self::open_at(data_dir, create).await?;
+        ledger.migrate().await?;
+        Ok(ledger)
+    }
+
+    async fn open_at(data_dir: &Path, create: bool) -> Result<Self> {
         let data_dir = data_dir.to_owned();
-        let ledger = blocking(move || {
+        blocking(move || {
             let path = data_dir.join(LEDGER_FILE);
             if create {
                 create_private(&data_dir, &path)?;
@@ -80,9 +92,7 @@ impl SqliteLedger {
             }
             Self::open_file(&path)
         })
-        .await?;
-        ledger.migrate().await?;
-        Ok(ledger)
+        .await
     }
 
     /// Opens an existing file and leaves its schema as it is.

@@ -4,6 +4,7 @@
 
 pub(crate) mod http;
 pub(crate) mod keys;
+pub(crate) mod postgres;
 pub(crate) mod recording;
 pub(crate) mod server;
 

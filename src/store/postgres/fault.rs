@@ -120,7 +120,9 @@ pub(super) fn lost(server: &str, why: String) -> StoreError {
 }
 
 fn is_io(error: &Error) -> bool {
-    error.source().is_some_and(|source| source.is::<io::Error>())
+    error
+        .source()
+        .is_some_and(<dyn std::error::Error>::is::<io::Error>)
 }
 
 fn chain(error: &Error) -> String {

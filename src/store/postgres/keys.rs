@@ -367,6 +367,7 @@ fn overrides(row: &Row) -> Result<Overrides> {
 }
 
 /// A limit of a key's own.
+#[expect(clippy::option_option, reason = "as Overrides has it")]
 fn limit(row: &Row, column: usize) -> Result<Option<Option<u32>>> {
     Ok(get::<Option<i32>>(row, column)?.map(|limit| u32::try_from(limit).ok()))
 }

@@ -68,7 +68,7 @@ async fn listen(settings: PostgresSettings, told: Arc<Notify>) {
                 }
             }
             Err(error) => {
-                tracing::debug!(%error, "cannot listen for changes of the ledger; they are polled for")
+                tracing::debug!(%error, "cannot listen for changes of the ledger; they are polled for");
             }
         }
         sleep(backoff.next()).await;

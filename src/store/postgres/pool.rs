@@ -73,13 +73,21 @@ pub(super) struct Session {
     server: Arc<str>,
     database: Arc<str>,
     statements: HashMap<String, Statement>,
-    /// Between BEGIN and the end of its transaction.
-    open: bool,
-    /// Not to be used again.
-    spoiled: bool,
+    state: State,
     /// Whether the transaction collided with another and may be tried again.
     collided: bool,
     staged: bool,
+}
+
+/// Whether a connection may be used.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum State {
+    /// For anything.
+    Idle,
+    /// Between BEGIN and the end of its transaction: not for anything else.
+    Open,
+    /// Not any more.
+    Spoiled,
 }
 
 impl Connections {
@@ -128,7 +136,7 @@ impl Connections {
                     if again { None } else { Some(error) }
                 }
             };
-            if session.spoiled || session.open {
+            if session.state != State::Idle {
                 drop(Object::take(session));
             }
             match error {
@@ -180,7 +188,7 @@ impl Session {
                 "BEGIN ISOLATION LEVEL READ COMMITTED; SET LOCAL statement_timeout = '15min'; SET LOCAL lock_timeout = '30s'"
             }
         };
-        self.open = true;
+        self.state = State::Open;
         self.batch(begin).await.map_err(harmless)?;
         match job(self).await {
             Ok(value) => {
@@ -190,13 +198,13 @@ impl Session {
                     error,
                     harmless: reads,
                 })?;
-                self.open = false;
+                self.state = State::Idle;
                 Ok(value)
             }
             Err(error) => {
                 // Nothing was committed, and without a COMMIT nothing will be.
-                if !self.spoiled && self.batch("ROLLBACK").await.is_ok() {
-                    self.open = false;
+                if self.state == State::Open && self.batch("ROLLBACK").await.is_ok() {
+                    self.state = State::Idle;
                 }
                 Err(harmless(error))
             }
@@ -247,7 +255,9 @@ impl Session {
     pub(super) fn checked<T>(&mut self, result: std::result::Result<T, tokio_postgres::Error>) -> Result<T> {
         result.map_err(|error| {
             self.collided |= fault::is_collision(&error);
-            self.spoiled |= fault::spoils(&error);
+            if fault::spoils(&error) {
+                self.state = State::Spoiled;
+            }
             fault::of_call(error, &self.server)
         })
     }
@@ -283,8 +293,7 @@ impl Manager for Connector {
                     server: connected.server,
                     database: connected.database,
                     statements: HashMap::new(),
-                    open: false,
-                    spoiled: false,
+                    state: State::Idle,
                     collided: false,
                     staged: false,
                 })
@@ -299,7 +308,7 @@ impl Manager for Connector {
 
     async fn recycle(&self, session: &mut Session, _: &Metrics) -> RecycleResult<StoreError> {
         // A job that panicked has left its transaction open.
-        if session.client.is_closed() || session.spoiled || session.open {
+        if session.client.is_closed() || session.state != State::Idle {
             return Err(RecycleError::message("gone"));
         }
         session.collided = false;

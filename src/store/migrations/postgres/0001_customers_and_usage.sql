@@ -145,7 +145,7 @@ CREATE TRIGGER accounts_change_subscription AFTER UPDATE OF tier ON public.accou
 CREATE FUNCTION public.ledger_networks_are_sound(networks text) RETURNS boolean
 LANGUAGE sql IMMUTABLE STRICT PARALLEL SAFE AS $$
     SELECT networks = '' OR
-        (SELECT count(*) <= 16 AND bool_and(one ~ '^[0-9a-fA-F.:]+/[0-9]{1,3}$' AND one::cidr IS NOT NULL)
+        (SELECT count(*) <= 16 AND bool_and(one ~ '^(([0-9]{1,3}[.]){3}[0-9]{1,3}|[0-9a-fA-F:.]*:[0-9a-fA-F:.]*)/[0-9]{1,3}$' AND one::cidr IS NOT NULL)
          FROM unnest(string_to_array(networks, ',')) AS one)
 $$;
 
