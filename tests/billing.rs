@@ -9,8 +9,12 @@ mod books;
 mod clock;
 #[path = "billing/crowd.rs"]
 mod crowd;
+#[path = "billing/database.rs"]
+mod database;
 #[path = "billing/house.rs"]
 mod house;
+#[path = "billing/proxy.rs"]
+mod proxy;
 #[path = "billing/scene.rs"]
 mod scene;
 #[path = "billing/udp.rs"]
@@ -20,12 +24,17 @@ mod web;
 
 use clock::SteppedClock;
 use house::House;
-use scene::Trouble::{Kill, KillAsItFlushes, KillAtOnce, Step};
+use scene::Trouble::{
+    CutFlushes, DatabaseIsDown, Kill, KillAsItFlushes, KillAtOnce, LoseAcknowledgements,
+    LoseAnAcknowledgementAndKill, Step,
+};
 use scene::{Meanwhile, play};
 
 /// Replies between one event and the next, in the form of the tests that always runs.
 const A_WHILE: Meanwhile = Meanwhile::Replies(20_000);
 const HOUR: i64 = 3_600;
+/// In the form of the test that always runs.
+const SECONDS_WITHOUT_POSTGRES: u64 = 20;
 
 #[test]
 fn every_answer_is_billed_once_and_nothing_else_is() {
@@ -61,6 +70,29 @@ fn every_answer_is_billed_once_although_the_server_is_killed_while_its_clock_is_
     play(house, Some(&clock), &troubles, A_WHILE).must_be_exact();
 }
 
+#[test]
+fn every_answer_is_billed_once_in_postgres_although_connections_to_it_break_at_the_worst_moments() {
+    let house = House::open_on_postgres(|_| ());
+    let troubles = [
+        LoseAcknowledgements(3),
+        CutFlushes(3),
+        LoseAnAcknowledgementAndKill,
+        Kill,
+        LoseAnAcknowledgementAndKill,
+        LoseAcknowledgements(1),
+    ];
+    play(house, None, &troubles, A_WHILE).must_be_exact();
+}
+
+#[test]
+fn nobody_is_refused_while_postgres_is_down_and_everything_is_billed_once_when_it_is_back() {
+    let house = House::open_on_postgres(|_| ());
+    let down = DatabaseIsDown(Meanwhile::Seconds(SECONDS_WITHOUT_POSTGRES));
+    let outcome = play(house, None, &[down, DatabaseIsDown(A_WHILE)], A_WHILE);
+    let verdict = outcome.must_be_exact();
+    assert_eq!(verdict.refused, 0, "{verdict}");
+}
+
 /// Each kill is an instant of its own: most of them meet the server between one step of counting and
 /// the next.
 #[test]
@@ -71,21 +103,37 @@ fn for_a_hundred_kills_every_answer_is_billed_once() {
     play(house, None, &kills, Meanwhile::Replies(5_000)).must_be_exact();
 }
 
+/// As many minutes as `TRINITY_MINUTES_WITHOUT_POSTGRES` says, ten if it does not.
+#[test]
+#[ignore = "ten minutes at full speed: run it with --run-ignored"]
+fn for_ten_minutes_without_postgres_nobody_is_refused_and_everything_is_billed_once_when_it_is_back() {
+    let minutes = std::env::var("TRINITY_MINUTES_WITHOUT_POSTGRES");
+    let minutes: u64 = minutes.map_or(10, |text| text.parse().expect("a number of minutes"));
+    let house = House::open_on_postgres(|_| ());
+    let down = DatabaseIsDown(Meanwhile::Seconds(60 * minutes));
+    let outcome = play(house, None, &[down], A_WHILE);
+    let verdict = outcome.must_be_exact();
+    assert_eq!(verdict.refused, 0, "{verdict}");
+}
+
 /// `cargo nextest run --release --test billing --run-ignored only --no-capture`
 #[test]
 #[ignore = "a minute at full speed, for a quiet machine: run it with --run-ignored"]
 fn for_a_minute_at_full_speed_every_answer_is_billed_once_whatever_happens() {
     let clock = SteppedClock::new();
-    let house = House::open(clock.dress());
+    let house = House::open_on_postgres(clock.dress());
     let troubles = [
         Kill,
+        LoseAcknowledgements(3),
         Step(HOUR),
         Kill,
-        Kill,
+        DatabaseIsDown(Meanwhile::Seconds(6)),
+        LoseAnAcknowledgementAndKill,
         Step(0),
+        CutFlushes(3),
         Kill,
+        KillAtOnce,
         Step(-HOUR),
-        Kill,
         Step(0),
     ];
     play(house, Some(&clock), &troubles, Meanwhile::Seconds(6)).must_be_exact();

@@ -38,9 +38,15 @@ fn a_server_and_commands_share_a_ledger_in_postgres() {
     };
     let (code, _, error) = output(on(&postgres, dir.path(), command()).args(["accounts", "list"]));
     assert_eq!(code, Some(1));
-    assert!(error.contains("migrate up") && error.contains("127.0.0.1"), "{error}");
+    assert!(
+        error.contains("migrate up") && error.contains("127.0.0.1"),
+        "{error}"
+    );
     let status: serde_json::Value = serde_json::from_str(&run(&["migrate", "up", "--json"])).expect("JSON");
-    assert_eq!((&status["engine"], &status["up_to_date"]), (&"postgres".into(), &true.into()));
+    assert_eq!(
+        (&status["engine"], &status["up_to_date"]),
+        (&"postgres".into(), &true.into())
+    );
 
     let mut serve = on(&postgres, dir.path(), serve_command(dir.path()));
     serve.args(["--speed", "max"]);
@@ -55,7 +61,9 @@ fn a_server_and_commands_share_a_ledger_in_postgres() {
     wait_until("a price", price);
     assert!(run(&["accounts", "list"]).contains("demo"));
     assert!(server.terminate().success(), "{}", server.said());
-    let charged = postgres.sql("SELECT sum(charged) FROM usage_months").expect("asked");
+    let charged = postgres
+        .sql("SELECT sum(charged) FROM usage_months")
+        .expect("asked");
     assert_ne!(charged, "", "what was answered is billed in Postgres");
 }
 
@@ -72,7 +80,10 @@ fn what_is_wrong_with_the_way_to_postgres_is_said_without_the_password() {
             .env("AURORA_URL", "postgres://me:hunter2@db.example/d?sslmode=prefer"),
     );
     assert_eq!(code, Some(1));
-    assert!(error.contains("verify-full") && !(out + &error).contains("hunter2"), "{error}");
+    assert!(
+        error.contains("verify-full") && !(out + &error).contains("hunter2"),
+        "{error}"
+    );
     // A port of this machine that nobody listens on.
     let free = std::net::TcpListener::bind("127.0.0.1:0").expect("a port");
     let port = free.local_addr().expect("bound").port();
@@ -83,5 +94,8 @@ fn what_is_wrong_with_the_way_to_postgres_is_said_without_the_password() {
             .env("AURORA_URL", format!("postgres://me:hunter2@127.0.0.1:{port}/d")),
     );
     assert_eq!(code, Some(1));
-    assert!(error.contains("cannot reach Postgres") && !(out + &error).contains("hunter2"), "{error}");
+    assert!(
+        error.contains("cannot reach Postgres") && !(out + &error).contains("hunter2"),
+        "{error}"
+    );
 }

@@ -590,14 +590,23 @@ fn migrate_says_where_the_schema_stands_and_brings_it_up() {
 
     std::fs::write(dir.path().join(LEDGER_FILE), "").expect("an empty file is an empty ledger");
     let status = run_json(dir.path(), &["migrate", "status"]);
-    assert_eq!((&status["current"], &status["up_to_date"]), (&Value::from(0), &Value::from(false)));
+    assert_eq!(
+        (&status["current"], &status["up_to_date"]),
+        (&Value::from(0), &Value::from(false))
+    );
     let told = run(dir.path(), &["migrate", "status"]).expect("tells");
     assert!(told.contains("not yet") && told.contains("migrate up"), "{told}");
 
     let up = run_json(dir.path(), &["migrate", "up"]);
-    assert_eq!((&up["current"], &up["engine"]), (&up["newest"], &Value::from("sqlite")));
+    assert_eq!(
+        (&up["current"], &up["engine"]),
+        (&up["newest"], &Value::from("sqlite"))
+    );
     let told = run(dir.path(), &["migrate", "status"]).expect("tells");
-    assert!(told.contains("is up to date") && !told.contains("not yet"), "{told}");
+    assert!(
+        told.contains("is up to date") && !told.contains("not yet"),
+        "{told}"
+    );
     let again = run_json(dir.path(), &["migrate", "up"]);
     assert_eq!(again, up, "a second time changes nothing");
 }

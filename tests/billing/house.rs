@@ -13,7 +13,9 @@ use trinity_beast::store::{Grain, KeySettings, LEDGER_FILE, Ledger, NewAccount, 
 use trinity_protocol::ApiKey;
 
 use super::books::Ledgered;
-use crate::support::server::{PATIENCE, Server, command};
+use super::database::Database;
+use crate::support::http;
+use crate::support::server::{PATIENCE, Server, command, wait_until};
 
 /// Keys that ask.
 const KEYS: u64 = 3;
@@ -26,19 +28,29 @@ pub(crate) struct House {
     pub(crate) keys: Vec<ApiKey>,
     dress: Box<dyn Fn(&mut Command)>,
     dir: TempDir,
+    /// If the ledger is not in the directory.
+    pub(crate) database: Option<Database>,
 }
 
 impl House {
-    /// Starts a server of two shards; `dress` adds to its command at each start.
+    /// Starts a server of two shards with its ledger in SQLite; `dress` adds to its command at each
+    /// start.
     pub(crate) fn open(dress: impl Fn(&mut Command) + 'static) -> Self {
+        Self::open_on(None, dress)
+    }
+
+    /// The same with its ledger in a Postgres of its own.
+    pub(crate) fn open_on_postgres(dress: impl Fn(&mut Command) + 'static) -> Self {
+        Self::open_on(Some(Database::start()), dress)
+    }
+
+    fn open_on(database: Option<Database>, dress: impl Fn(&mut Command) + 'static) -> Self {
         let dir = tempfile::tempdir().expect("a directory");
-        let keys = block_on(async {
-            let ledger = SqliteLedger::open_or_create(dir.path()).await.expect("opened");
-            make_keys(&ledger).await
-        });
+        let keys = block_on(async { make_keys(&*ledger(database.as_ref(), dir.path()).await).await });
         let anywhere = SocketAddr::from(([127, 0, 0, 1], 0));
-        let server = start(dir.path(), anywhere, anywhere, &dress);
+        let server = start(dir.path(), anywhere, anywhere, database.as_ref(), &dress);
         Self {
+            database,
             udp: server.udp,
             http: server.http,
             keys,
@@ -46,6 +58,19 @@ impl House {
             dress: Box::new(dress),
             dir,
         }
+    }
+
+    /// Waits until `/ready` warns of this component, or of none at all. The service is ready all the
+    /// time.
+    pub(crate) fn until_ready_warns_of(&self, component: Option<&str>) {
+        wait_until("/ready says what is wrong, and when nothing is", || {
+            let ready = http::get(self.server.ops, "/ready", None);
+            assert_eq!(ready.status, 200, "{ready:?}");
+            let json = ready.json();
+            let warnings = json["warnings"].as_array().expect("a list");
+            let told = |component: &str| warnings.iter().any(|warning| warning["component"] == component);
+            component.map_or(warnings.is_empty(), told).then_some(())
+        });
     }
 
     /// SIGKILL.
@@ -65,7 +90,8 @@ impl House {
 
     /// Starts it again where it was.
     pub(crate) fn restart(&mut self) {
-        self.server = start(self.dir.path(), self.udp, self.http, &self.dress);
+        let database = self.database.as_ref();
+        self.server = start(self.dir.path(), self.udp, self.http, database, &self.dress);
     }
 
     /// SIGTERM, which must end it well.
@@ -80,6 +106,9 @@ impl House {
         command
             .args(["audit", "--json", "--data-dir"])
             .arg(self.dir.path());
+        if let Some(database) = &self.database {
+            database.dress(&mut command);
+        }
         let output = command.output().expect("the binary runs");
         let said = String::from_utf8_lossy(&output.stdout);
         let audit: Value = serde_json::from_str(&said).unwrap_or_else(|error| panic!("{error}: {output:?}"));
@@ -92,15 +121,27 @@ impl House {
     /// What the ledger has by now.
     pub(crate) fn ledger(&self) -> Ledgered {
         block_on(async {
-            let ledger = SqliteLedger::open_existing(self.dir.path())
-                .await
-                .expect("opened");
-            read_ledger(&ledger, &self.keys).await
+            let ledger = ledger(self.database.as_ref(), self.dir.path()).await;
+            read_ledger(&*ledger, &self.keys).await
         })
     }
 }
 
-fn start(dir: &Path, udp: SocketAddr, http: SocketAddr, dress: &dyn Fn(&mut Command)) -> Server {
+/// The ledger, wherever it is; made if it is not there.
+async fn ledger(database: Option<&Database>, dir: &Path) -> Box<dyn Ledger> {
+    match database {
+        Some(database) => Box::new(database.ledger().await),
+        None => Box::new(SqliteLedger::open_or_create(dir).await.expect("opened")),
+    }
+}
+
+fn start(
+    dir: &Path,
+    udp: SocketAddr,
+    http: SocketAddr,
+    database: Option<&Database>,
+    dress: &dyn Fn(&mut Command),
+) -> Server {
     let mut command = command();
     command
         .args([
@@ -116,6 +157,9 @@ fn start(dir: &Path, udp: SocketAddr, http: SocketAddr, dress: &dyn Fn(&mut Comm
         .args(["--tcp-port-lpo", &http.port().to_string()])
         .arg("--data-dir")
         .arg(dir);
+    if let Some(database) = database {
+        database.dress(&mut command);
+    }
     dress(&mut command);
     Server::start_by(command, dir)
 }

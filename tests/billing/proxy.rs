@@ -6,7 +6,7 @@
 use std::collections::HashMap;
 use std::io::{self, BufReader, Read, Write};
 use std::net::{Ipv4Addr, Shutdown, SocketAddr, TcpListener, TcpStream};
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering::Relaxed};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering::SeqCst};
 use std::sync::{Arc, Mutex};
 use std::thread;
 
@@ -32,6 +32,10 @@ struct State {
     /// Cuts that are still to be made, and those that were.
     due: [AtomicU64; 2],
     done: [AtomicU64; 2],
+    /// The next cut makes the network go away.
+    then_gone: AtomicBool,
+    /// Nothing passes, and no connection stays.
+    gone: AtomicBool,
     ends: AtomicBool,
     connections: Mutex<HashMap<u64, TcpStream>>,
 }
@@ -56,8 +60,11 @@ impl Proxy {
         thread::spawn(move || {
             for (number, client) in (0..).zip(listener.incoming()) {
                 let Ok(client) = client else { continue };
-                if shared.ends.load(Relaxed) {
+                if shared.ends.load(SeqCst) {
                     return;
+                }
+                if shared.gone.load(SeqCst) {
+                    continue;
                 }
                 let state = Arc::clone(&shared);
                 thread::spawn(move || {
@@ -73,18 +80,32 @@ impl Proxy {
         Self { address, state }
     }
 
+    /// Cuts one connection in this way, and lets nothing pass after that: whoever was cut off cannot
+    /// find out what became of it. Until [`Proxy::is_back`].
+    pub(crate) fn cut_and_be_gone(&self, how: Cut) {
+        self.state.then_gone.store(true, SeqCst);
+        self.cut(how, 1);
+    }
+
+    /// Connections are passed on again.
+    pub(crate) fn is_back(&self) {
+        self.state.gone.store(false, SeqCst);
+    }
+
     /// Cuts so many connections in this way, and waits until it is done.
     pub(crate) fn cut(&self, how: Cut, times: u64) {
         let done = &self.state.done[how as usize];
-        let enough = done.load(Relaxed) + times;
-        self.state.due[how as usize].fetch_add(times, Relaxed);
-        wait_until("connections are cut", || (done.load(Relaxed) >= enough).then_some(()));
+        let enough = done.load(SeqCst) + times;
+        self.state.due[how as usize].fetch_add(times, SeqCst);
+        wait_until("connections are cut", || {
+            (done.load(SeqCst) >= enough).then_some(())
+        });
     }
 }
 
 impl Drop for Proxy {
     fn drop(&mut self) {
-        self.state.ends.store(true, Relaxed);
+        self.state.ends.store(true, SeqCst);
         // Wakes the listener.
         let _ = TcpStream::connect(self.address);
         for connection in self.state.connections.lock().expect("no panic").values() {
@@ -97,9 +118,12 @@ impl State {
     /// Whether a cut of this kind is due; it counts as made then.
     fn takes(&self, how: Cut) -> bool {
         let due = &self.due[how as usize];
-        let took = due.fetch_update(Relaxed, Relaxed, |due| due.checked_sub(1)).is_ok();
+        let took = due.fetch_update(SeqCst, SeqCst, |due| due.checked_sub(1)).is_ok();
         if took {
-            self.done[how as usize].fetch_add(1, Relaxed);
+            if self.then_gone.swap(false, SeqCst) {
+                self.gone.store(true, SeqCst);
+            }
+            self.done[how as usize].fetch_add(1, SeqCst);
         }
         took
     }
@@ -145,15 +169,15 @@ fn begin(mut client: &TcpStream, mut upstream: &TcpStream) -> io::Result<()> {
 fn answers(mut client: &TcpStream, upstream: &TcpStream, state: &State) -> io::Result<()> {
     let mut upstream = BufReader::new(upstream);
     let mut watch = Watch::default();
-    let mut message = Vec::new();
+    let mut message = vec![0; 5];
     loop {
-        message.resize(5, 0);
+        message.truncate(5);
         upstream.read_exact(&mut message)?;
         let len = u32::from_be_bytes([message[1], message[2], message[3], message[4]]);
         // The length counts itself, but not the type before it.
         message.resize(1 + len as usize, 0);
         upstream.read_exact(&mut message[5..])?;
-        if watch.cut(&message).is_some_and(|how| state.takes(how)) {
+        if state.gone.load(SeqCst) || watch.cut(&message).is_some_and(|how| state.takes(how)) {
             return Ok(());
         }
         client.write_all(&message)?;

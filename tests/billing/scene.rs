@@ -8,7 +8,9 @@ use trinity_beast::clock;
 use super::books::Verdict;
 use super::clock::SteppedClock;
 use super::crowd::Crowd;
+use super::database::Database;
 use super::house::House;
+use super::proxy::Cut;
 
 /// What happens to a server in service.
 #[derive(Clone, Copy, Debug)]
@@ -21,6 +23,16 @@ pub(crate) enum Trouble {
     /// The same when it has hardly begun to serve, with the journals of the process before it at
     /// hand. Nothing else passes before that.
     KillAtOnce,
+    /// So many flushes are committed without an acknowledgement: the connection breaks instead.
+    LoseAcknowledgements(u64),
+    /// So many flushes are cut off before they are committed.
+    CutFlushes(u64),
+    /// A flush is committed without an acknowledgement, and before the server can find out it is
+    /// killed.
+    LoseAnAcknowledgementAndKill,
+    /// The database crashes, and is started again when clients have been served for as long as this
+    /// without it.
+    DatabaseIsDown(Meanwhile),
     /// Its clock steps, to so many seconds ahead of the true one.
     Step(i64),
 }
@@ -67,6 +79,23 @@ pub(crate) fn play(
                 house.restart();
                 kills += 1;
             }
+            Trouble::LoseAcknowledgements(times) => database(&house).proxy.cut(Cut::Acknowledgement, times),
+            Trouble::CutFlushes(times) => database(&house).proxy.cut(Cut::InTransaction, times),
+            Trouble::LoseAnAcknowledgementAndKill => {
+                database(&house).loses_an_acknowledgement_and_the_network();
+                house.kill();
+                crowd.server_died();
+                database(&house).proxy.is_back();
+                house.restart();
+                kills += 1;
+            }
+            Trouble::DatabaseIsDown(how_long) => {
+                house.database.as_mut().expect("a database").crash();
+                house.until_ready_warns_of(Some("ledger"));
+                how_long.pass(&crowd);
+                house.database.as_mut().expect("a database").start_again();
+                house.until_ready_warns_of(None);
+            }
             Trouble::Step(ahead) => clock
                 .expect("a server with a clock of its own")
                 .step(ahead, &crowd),
@@ -82,6 +111,10 @@ pub(crate) fn play(
         most_counted_unanswered: kills * Crowd::in_flight(),
         seconds,
     }
+}
+
+fn database(house: &House) -> &Database {
+    house.database.as_ref().expect("a database")
 }
 
 impl Meanwhile {

@@ -20,7 +20,10 @@ async fn a_day_has_its_partition_ahead_of_time_and_loses_it_with_its_sums_exact(
     let now = usage_row(1, 1).second;
     let tended = ledger.tend_usage(now, 1_000).await.expect("tends");
     assert_eq!(tended, Tended { made: 8, dropped: 0 });
-    assert_eq!(ledger.tend_usage(now, 1_000).await.expect("tends"), Tended::default());
+    assert_eq!(
+        ledger.tend_usage(now, 1_000).await.expect("tends"),
+        Tended::default()
+    );
     assert_eq!(partitions(&server)[0], "usage_20230311");
     assert_eq!(partitions(&server).len(), 8);
 
@@ -62,7 +65,8 @@ async fn a_day_has_its_partition_ahead_of_time_and_loses_it_with_its_sums_exact(
         .await
         .expect("sums");
     assert_eq!(days[0].count, 10);
-    let seconds = ledger.usage_sums(Grain::Second, odd, odd + 2, None)
+    let seconds = ledger
+        .usage_sums(Grain::Second, odd, odd + 2, None)
         .await
         .expect("sums");
     assert!(seconds.is_empty());
