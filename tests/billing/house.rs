@@ -19,8 +19,9 @@ use super::database::Database;
 use crate::support::http;
 use crate::support::server::{PATIENCE, Server, command};
 
-/// A node that lost its database may be waiting for an answer that does not come; it waits for 45 s.
-const LONG_PATIENCE: Duration = Duration::from_secs(90);
+/// Longest time that anything may take which has to do with Postgres: the clients leave little of
+/// the processors to it.
+pub(crate) const LONG_PATIENCE: Duration = Duration::from_secs(90);
 /// Keys that ask.
 const KEYS: u64 = 3;
 
@@ -85,6 +86,23 @@ impl House {
             );
             thread::sleep(Duration::from_millis(20));
         }
+    }
+
+    /// Requests that were shed because a shard could not keep up, in this life.
+    pub(crate) fn shed(&self) -> u64 {
+        let page = http::get(self.server.ops, "/metrics", None);
+        let of_shards = page
+            .body
+            .lines()
+            .filter(|line| line.starts_with("trinity_shard_shed_total"));
+        of_shards
+            .map(|line| {
+                line.rsplit(' ')
+                    .next()
+                    .and_then(|count| count.parse::<u64>().ok())
+                    .expect("a count")
+            })
+            .sum()
     }
 
     /// SIGKILL.

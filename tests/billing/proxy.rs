@@ -10,7 +10,8 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering::SeqCst};
 use std::sync::{Arc, Mutex};
 use std::thread;
 
-use crate::support::server::wait_until;
+use super::house::LONG_PATIENCE;
+use crate::support::server::wait_for;
 
 /// A proxy; its connections end with it.
 pub(crate) struct Proxy {
@@ -97,7 +98,7 @@ impl Proxy {
         let done = &self.state.done[how as usize];
         let enough = done.load(SeqCst) + times;
         self.state.due[how as usize].fetch_add(times, SeqCst);
-        wait_until("connections are cut", || {
+        wait_for(LONG_PATIENCE, "connections are cut", || {
             (done.load(SeqCst) >= enough).then_some(())
         });
     }
@@ -199,5 +200,73 @@ impl Watch {
             _ => {}
         }
         None
+    }
+}
+
+mod tests {
+    use tokio_postgres::{Client, NoTls};
+
+    use super::*;
+    use crate::support::postgres::{NAME, PASSWORD, Postgres};
+
+    async fn connect(proxy: &Proxy) -> Client {
+        let url = format!("postgres://{NAME}@{}/{NAME}?sslmode=disable", proxy.address);
+        let mut config: tokio_postgres::Config = url.parse().expect("a URL");
+        config.password(PASSWORD);
+        let (client, connection) = config.connect(NoTls).await.expect("connected");
+        // It ends with an error when it is cut.
+        tokio::spawn(async { connection.await.is_ok() });
+        client
+    }
+
+    /// Copies one row in and commits; tells whether it heard that this was done.
+    async fn copies_a_row(proxy: &Proxy) -> bool {
+        let mut client = connect(proxy).await;
+        let copies = async {
+            let transaction = client.transaction().await?;
+            let sink = transaction.copy_in("COPY rows FROM STDIN").await?;
+            let mut sink = std::pin::pin!(sink);
+            futures_util::SinkExt::send(&mut sink, bytes::Bytes::from_static(b"1\n")).await?;
+            sink.finish().await?;
+            transaction.commit().await
+        };
+        copies.await.is_ok()
+    }
+
+    #[tokio::test]
+    async fn what_is_cut_at_its_acknowledgement_is_committed_and_what_is_cut_before_is_not() {
+        let postgres = Postgres::start();
+        postgres.sql("CREATE TABLE rows (value integer)").expect("made");
+        let proxy = Proxy::before(([127, 0, 0, 1], postgres.port).into());
+        let rows = || postgres.sql("SELECT count(*) FROM rows").expect("asked");
+        assert!(
+            copies_a_row(&proxy).await,
+            "nothing is cut unless it is asked for"
+        );
+        assert_eq!(rows(), "1");
+        proxy.state.due[Cut::InTransaction as usize].store(1, SeqCst);
+        assert!(!copies_a_row(&proxy).await);
+        assert_eq!(rows(), "1");
+        proxy.state.due[Cut::Acknowledgement as usize].store(1, SeqCst);
+        assert!(!copies_a_row(&proxy).await);
+        assert_eq!(rows(), "2");
+        let done =
+            [Cut::InTransaction, Cut::Acknowledgement].map(|cut| proxy.state.done[cut as usize].load(SeqCst));
+        assert_eq!(done, [1, 1]);
+        // What copies nothing is left alone.
+        let mut client = connect(&proxy).await;
+        proxy.state.due[Cut::Acknowledgement as usize].store(1, SeqCst);
+        let transaction = client.transaction().await.expect("begun");
+        transaction
+            .execute("INSERT INTO rows VALUES (2)", &[])
+            .await
+            .expect("written");
+        transaction.commit().await.expect("heard of");
+        assert_eq!(rows(), "3");
+        proxy.state.gone.store(true, SeqCst);
+        assert!(
+            client.execute("INSERT INTO rows VALUES (3)", &[]).await.is_err(),
+            "nothing passes"
+        );
     }
 }

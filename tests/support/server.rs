@@ -241,8 +241,13 @@ pub(crate) fn signal(name: &str, pid: u32) {
 }
 
 /// Asks until there is an answer.
-pub(crate) fn wait_until<T>(what: &str, mut ask: impl FnMut() -> Option<T>) -> T {
-    let until = clock::monotonic() + PATIENCE;
+pub(crate) fn wait_until<T>(what: &str, ask: impl FnMut() -> Option<T>) -> T {
+    wait_for(PATIENCE, what, ask)
+}
+
+/// The same for what may take longer.
+pub(crate) fn wait_for<T>(patience: Duration, what: &str, mut ask: impl FnMut() -> Option<T>) -> T {
+    let until = clock::monotonic() + patience;
     loop {
         if let Some(answer) = ask() {
             return answer;
