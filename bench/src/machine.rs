@@ -16,7 +16,8 @@ pub(crate) struct Machine {
     cores: usize,
     /// `None` where the server is another process's.
     serving_cpu: Option<usize>,
-    loading_cpu: usize,
+    /// `None` where nothing is loaded.
+    loading_cpu: Option<usize>,
     /// What the kernel does about each processor vulnerability that it knows.
     mitigations: BTreeMap<String, String>,
     clock_source: String,
@@ -36,7 +37,10 @@ pub(crate) struct Machine {
 
 impl Machine {
     /// Reads them. What a system does not tell is left empty.
-    pub(crate) fn look(serving_cpu: impl Into<Option<usize>>, loading_cpu: usize) -> anyhow::Result<Self> {
+    pub(crate) fn look(
+        serving_cpu: impl Into<Option<usize>>,
+        loading_cpu: impl Into<Option<usize>>,
+    ) -> anyhow::Result<Self> {
         let read = |path: &str| fs::read_to_string(path).unwrap_or_default().trim().to_owned();
         let info = read("/proc/cpuinfo");
         let cpu = info
@@ -59,7 +63,7 @@ impl Machine {
             architecture: std::env::consts::ARCH,
             cores: cpus::allowed()?.len(),
             serving_cpu: serving_cpu.into(),
-            loading_cpu,
+            loading_cpu: loading_cpu.into(),
             mitigations,
             clock_source: read("/sys/devices/system/clocksource/clocksource0/current_clocksource"),
             rmem_max: read("/proc/sys/net/core/rmem_max").parse().ok(),
@@ -77,11 +81,14 @@ impl Machine {
 
     /// One line for people.
     pub(crate) fn line(&self) -> String {
-        let serving = self
-            .serving_cpu
-            .map_or_else(String::new, |cpu| format!("serving on CPU {cpu}, "));
+        let role = |what: &str, cpu: Option<usize>| cpu.map(|cpu| format!("{what} on CPU {cpu}"));
+        let roles = [
+            role("serving", self.serving_cpu),
+            role("loading", self.loading_cpu),
+        ];
+        let roles: Vec<_> = roles.into_iter().flatten().collect();
         format!(
-            "{}, {} cores, Linux {}, load average {}; {serving}loading on CPU {}",
+            "{}, {} cores, Linux {}, load average {}{}{}",
             if self.cpu.is_empty() {
                 self.architecture
             } else {
@@ -90,7 +97,8 @@ impl Machine {
             self.cores,
             self.kernel,
             self.load_average,
-            self.loading_cpu
+            if roles.is_empty() { "" } else { "; " },
+            roles.join(", ")
         )
     }
 }

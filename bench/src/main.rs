@@ -23,6 +23,7 @@ mod plot;
 mod popularity;
 mod population;
 mod progress;
+mod stalls;
 mod stats;
 mod story;
 mod tally;
@@ -54,6 +55,17 @@ enum Command {
     Udp(Box<udp::Args>),
     /// Latency at shares of the peak that the same run finds first.
     Curve(curve::Args),
+    /// How long this machine keeps a busy thread from its CPU with nothing else running, and what
+    /// latency follows from that alone.
+    ///
+    /// One thread on each CPU that this process may use reads the monotonic clock over and over.
+    /// Where two readings lie more than 50 us apart, something else had the CPU: the hypervisor,
+    /// an interrupt, another thread. A request that comes in such a gap waits for the rest of it,
+    /// whatever the server does. So the share of requests that wait longer than x is at least
+    /// the sum of max(gap - x, 0) over all gaps, divided by the time of the run; the floor of p99.9
+    /// is the smallest x at which that share is 0.1 %. No server pinned to that CPU can promise less
+    /// on this machine. Measure when nothing else runs: other programs' work shows as well.
+    Stalls(stalls::Args),
     /// Draw stored results again: pictures and Markdown tables.
     Plot(plot::Args),
     /// What a request costs as keys, symbols, flows and shards grow.
@@ -90,6 +102,7 @@ fn main() -> ExitCode {
         Command::Compare(args) => compare::run(&args),
         Command::Udp(args) => udp::run(&args),
         Command::Curve(args) => curve::run(&args),
+        Command::Stalls(args) => stalls::run(&args),
         Command::Plot(args) => plot::run(&args).map(|()| true),
         Command::Grow(args) => grow::run(&args),
         Command::Hold(args) => grow::hold(&args),

@@ -14,6 +14,7 @@ use self::scenario::Scenario;
 use crate::machine::Machine;
 use crate::options::{CoreArgs, DriverArg, seconds};
 use crate::progress::Steps;
+use crate::stalls::Stalls;
 
 /// Options of `compare`.
 #[derive(Debug, clap::Args)]
@@ -33,6 +34,9 @@ pub(crate) struct Args {
     /// Seconds before each measurement that do not count.
     #[arg(long, default_value_t = 0.3, value_parser = seconds)]
     warm_up: f64,
+    /// Seconds before `open` and `capped`, in which the machine's own stalls are measured (see `stalls`).
+    #[arg(long, default_value_t = 10.0, value_parser = seconds)]
+    stall_seconds: f64,
     /// Which of the server's drivers.
     #[arg(long, value_enum, default_value_t = DriverArg::All)]
     driver: DriverArg,
@@ -72,6 +76,12 @@ pub(crate) fn run(args: &Args) -> anyhow::Result<bool> {
     let mut lineup = line_up(&setup, &args.only)?;
 
     let progress = Steps::new(args.rounds as usize * lineup.contestants.len());
+    let open_loops = args.only.iter().any(|scenario| scenario.is_open_loop());
+    let stalls = open_loops.then(|| {
+        let time = Duration::from_secs_f64(args.stall_seconds);
+        Stalls::measure(&[cores.serving[0], cores.loading], time)
+    });
+    let stalls = stalls.transpose()?;
     let mut rounds = Vec::new();
     for round in 0..args.rounds {
         let mut measured = Vec::new();
@@ -88,7 +98,7 @@ pub(crate) fn run(args: &Args) -> anyhow::Result<bool> {
     }
     progress.finish();
 
-    let report = Report::new(&setup, &lineup.rules, rounds, machine);
+    let report = Report::new(&setup, &lineup.rules, rounds, stalls, machine);
     if args.json {
         println!("{}", serde_json::to_string(&report)?);
     } else {

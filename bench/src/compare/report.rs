@@ -10,6 +10,7 @@ use super::ratio::Ratio;
 use crate::machine::Machine;
 use crate::measure::{Limit, Measurement};
 use crate::options::command;
+use crate::stalls::Stalls;
 use crate::stats::Spread;
 
 /// Everything of one run.
@@ -26,6 +27,9 @@ pub(super) struct Report {
     limit: Option<Limit>,
     default_driver: String,
     medians: BTreeMap<String, Medians>,
+    /// What the two CPUs did to whoever ran there before the first round, if open loops are there.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    stalls: Option<Stalls>,
     rounds: Vec<Round>,
     faults: Vec<String>,
     machine: Machine,
@@ -47,6 +51,9 @@ struct Medians {
     loader_cpu_ns_per_request: f64,
     latency_p50_us: f64,
     latency_p99_9_us: f64,
+    /// Of an open loop: what the machine's own stalls keep that above.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    floor_p99_9_us: Option<f64>,
     lost: f64,
     #[serde(skip_serializing_if = "Option::is_none")]
     server_cpu_ns_per_datagram: Option<f64>,
@@ -57,8 +64,13 @@ struct Round {
     sides: Vec<Measurement>,
 }
 
+/// Whether a contestant's latencies count from the moment a request was due.
+fn is_open_loop(side: &str) -> bool {
+    side.starts_with("open/") || side.starts_with("capped/")
+}
+
 impl Medians {
-    fn of(side: &str, rounds: &[Vec<Measurement>]) -> Self {
+    fn of(side: &str, rounds: &[Vec<Measurement>], stalls: Option<&Stalls>) -> Self {
         let some = |what: fn(&Measurement) -> Option<f64>| {
             let values = rounds.iter().flatten().filter(|m| m.side == *side);
             Spread::of(values.filter_map(what)).map(|spread| spread.median)
@@ -71,6 +83,9 @@ impl Medians {
             loader_cpu_ns_per_request: of(|m| Some(m.loader_cpu_ns_per_request)),
             latency_p50_us: of(|m| Some(m.latency_us.p50)),
             latency_p99_9_us: of(|m| Some(m.latency_us.p99_9)),
+            floor_p99_9_us: stalls
+                .filter(|_| is_open_loop(side))
+                .map(|stalls| stalls.floor_us.p99_9),
             lost: of(|m| Some(m.tally.lost as f64)),
             server_cpu_ns_per_datagram: some(|m| m.server_cpu_ns_per_datagram),
         }
@@ -82,6 +97,7 @@ impl Report {
         setup: &Setup,
         rules: &[Rule],
         rounds: Vec<Vec<Measurement>>,
+        stalls: Option<Stalls>,
         mut machine: Machine,
     ) -> Self {
         let smallest = |of: fn(&Measurement) -> Option<usize>| {
@@ -120,7 +136,7 @@ impl Report {
         }
         let sides = rounds.iter().flatten().map(|m| &m.side);
         let medians = sides
-            .map(|side| (side.clone(), Medians::of(side, &rounds)))
+            .map(|side| (side.clone(), Medians::of(side, &rounds, stalls.as_ref())))
             .collect();
         Self {
             limit: limits.get("udp_plain_vs_echo").copied(),
@@ -129,6 +145,7 @@ impl Report {
             spread,
             default_driver: setup.default_driver.to_string(),
             medians,
+            stalls,
             rounds: rounds.into_iter().map(|sides| Round { sides }).collect(),
             faults,
             machine,
@@ -182,8 +199,12 @@ impl fmt::Display for Report {
             if let Some(ns) = medians.server_cpu_ns_per_datagram {
                 writeln!(f, "{:<28} {ns:.0} ns of the server's CPU per datagram", "")?;
             }
-            if side.starts_with("open/") || side.starts_with("capped/") {
-                writeln!(f, "{:<28} p99.9 {:.1} us", "", medians.latency_p99_9_us)?;
+            if is_open_loop(side) {
+                write!(f, "{:<28} p99.9 {:.1} us", "", medians.latency_p99_9_us)?;
+                match medians.floor_p99_9_us {
+                    Some(us) => writeln!(f, "; the machine's own stalls keep it above {us:.0}")?,
+                    None => writeln!(f)?,
+                }
             }
         }
         writeln!(f)?;

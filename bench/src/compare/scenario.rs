@@ -65,6 +65,11 @@ impl Scenario {
         Self::Http,
     ];
 
+    /// Whether its latencies count from the moment a request was due.
+    pub(crate) const fn is_open_loop(self) -> bool {
+        matches!(self, Self::Open | Self::Capped)
+    }
+
     /// Adds its contestants and rules.
     pub(crate) fn line_up(self, setup: &Setup, lineup: &mut Lineup) -> anyhow::Result<()> {
         let echo = name(Form::Plain, 1, Side::Echo);

@@ -9,6 +9,7 @@ use serde::{Deserialize, Serialize};
 use crate::measure::{Measurement, Percentiles};
 use crate::plot::axis::{self, Axis};
 use crate::plot::lines::{Chart, Series};
+use crate::stalls::Stalls;
 
 /// Rates up to this share of the peak, percent, may lose nothing.
 const LOSSLESS: f64 = 60.0;
@@ -24,6 +25,10 @@ pub(crate) struct Figures {
     pub(crate) title: String,
     /// Of the closed loop that ran first.
     pub(crate) peak_requests_per_second: f64,
+    /// What the two CPUs did to whoever ran there before the first request; `None` in results
+    /// of older versions.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(crate) stalls: Option<Stalls>,
     pub(crate) runs: Vec<Run>,
 }
 
@@ -165,6 +170,12 @@ impl Figures {
         format!("{}; peak {peak} requests/s", self.title)
     }
 
+    /// A line on what no server could be below here.
+    fn floor(&self) -> String {
+        let line = |stalls: &Stalls| format!("{}\n", stalls.line());
+        self.stalls.as_ref().map_or_else(String::new, line)
+    }
+
     /// The columns and, for each rate, its row.
     fn table(&self) -> (Vec<&'static str>, Vec<Vec<String>>) {
         let names = vec![
@@ -207,7 +218,7 @@ impl Figures {
     pub(crate) fn text(&self) -> String {
         let (names, rows) = self.table();
         let names = names.into_iter().map(str::to_owned).collect();
-        let mut text = format!("{}\n\n", self.subtitle());
+        let mut text = format!("{}\n{}\n", self.subtitle(), self.floor());
         for row in std::iter::once(names).chain(rows) {
             for cell in row {
                 write!(text, "{cell:>12}").expect("a String takes everything");
@@ -220,7 +231,8 @@ impl Figures {
     /// As a Markdown table.
     pub(crate) fn markdown(&self) -> String {
         let (names, rows) = self.table();
-        let mut text = format!("{}\n\n| {} |\n", self.subtitle(), names.join(" | "));
+        let (title, floor) = (self.subtitle(), self.floor());
+        let mut text = format!("{title}\n\n{floor}\n| {} |\n", names.join(" | "));
         writeln!(text, "|{}", "---:|".repeat(names.len())).expect("a String takes everything");
         for row in rows {
             writeln!(text, "| {} |", row.join(" | ")).expect("a String takes everything");

@@ -2,7 +2,6 @@
 
 mod figures;
 mod report;
-mod steal;
 
 use std::path::PathBuf;
 use std::time::Duration;
@@ -20,6 +19,7 @@ use crate::plot::write;
 use crate::popularity::Popularity;
 use crate::population::Population;
 use crate::progress::Steps;
+use crate::stalls::{Stalls, steal};
 use crate::target::{Setting, Side, Tables};
 
 /// Options of `curve`.
@@ -57,6 +57,9 @@ pub(crate) struct Args {
     /// Seconds before each measurement that do not count.
     #[arg(long, default_value_t = 0.5, value_parser = seconds)]
     warm_up: f64,
+    /// Seconds before all that, in which the machine's own stalls are measured (see `stalls`).
+    #[arg(long, default_value_t = 10.0, value_parser = seconds)]
+    stall_seconds: f64,
     /// The server's driver [default: the one that `serve` would choose here].
     #[arg(long, value_enum)]
     driver: Option<DriverKind>,
@@ -151,8 +154,13 @@ impl Args {
         let population = Population::new(closed.keys, self.symbols as usize)?;
         let mut machine = Machine::look(cores.serving[0], cores.loading)?;
         machine.drivers = vec![driver.to_string()];
-        let progress = Steps::new(1 + self.shares.len());
+        let progress = Steps::new(2 + self.shares.len());
 
+        let stalls = Stalls::measure(
+            &[cores.serving[0], cores.loading],
+            Duration::from_secs_f64(self.stall_seconds),
+        )?;
+        progress.step(&stalls.line());
         let peak = measure::side(side, &closed, &population, &Tables::new(&population)?, &cores)?;
         progress.step(&format!("peak: {}", peak.line()));
         machine.receive_buffer_bytes = peak.receive_buffer_bytes.unwrap_or_default();
@@ -163,9 +171,9 @@ impl Args {
             let rate = peak.requests_per_second * share / 100.0;
             let plan = self.at(rate);
             let tables = Tables::new(&population)?;
-            let before = steal::since_boot();
+            let before = steal::since_boot(None);
             let (measured, latency) = measure::side_with_latency(side, &plan, &population, &tables, &cores)?;
-            let stolen = steal::since_boot()
+            let stolen = steal::since_boot(None)
                 .zip(before)
                 .map(|(after, before)| after.saturating_sub(before));
             progress.step(&format!("{share} %: {}", measured.line()));
@@ -177,6 +185,7 @@ impl Args {
             &closed,
             population.symbols.len(),
             peak,
+            stalls,
             runs,
             machine,
         ))
@@ -224,7 +233,8 @@ mod tests {
 
     #[test]
     fn every_rate_is_measured_with_right_replies_and_can_be_drawn_again_from_the_json() {
-        let line = "--shares 5,50 --seconds 0.2 --warm-up 0.05 --symbols 20 --keys 5 --flows 3";
+        let line =
+            "--shares 5,50 --stall-seconds 0.1 --seconds 0.2 --warm-up 0.05 --symbols 20 --keys 5 --flows 3";
         let report = parse(line).expect("complete").measure().expect("measured");
         let json = serde_json::to_string(&report).expect("written");
         let read: Figures = serde_json::from_str(&json).expect("read");

@@ -9,6 +9,7 @@ use crate::load::Plan;
 use crate::machine::Machine;
 use crate::measure::Measurement;
 use crate::options::command;
+use crate::stalls::Stalls;
 
 /// Everything of one run.
 #[derive(Debug, Serialize)]
@@ -29,6 +30,7 @@ impl Report {
         plan: &Plan,
         symbols: usize,
         peak: Measurement,
+        stalls: Stalls,
         runs: Vec<Run>,
         machine: Machine,
     ) -> Self {
@@ -45,6 +47,7 @@ impl Report {
         let figures = Figures {
             title,
             peak_requests_per_second: peak.requests_per_second,
+            stalls: Some(stalls),
             runs,
         };
         let of_peak = peak.faults.into_iter().map(|fault| format!("peak: {fault}"));

@@ -6,8 +6,10 @@ use anyhow::Context as _;
 use serde_json::{Map, Value};
 
 /// Told elsewhere, or too much for a page: what each round gave, and what was asked.
-const LEFT_OUT: [&str; 8] = [
+const LEFT_OUT: [&str; 10] = [
     "rounds",
+    "gaps",
+    "stalls",
     "spread",
     "machine",
     "plan",

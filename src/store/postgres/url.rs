@@ -233,8 +233,9 @@ fn bad(why: &str) -> crate::store::error::StoreError {
 mod tests {
     use super::*;
 
-    fn tcp(host: &str) -> Host {
-        Host::Tcp(host.to_owned())
+    #[expect(clippy::unnecessary_wraps, reason = "as the parser gives it")]
+    fn tcp(host: &str) -> Option<Host> {
+        Some(Host::Tcp(host.to_owned()))
     }
 
     #[test]
@@ -247,11 +248,7 @@ mod tests {
             ("[2001:db8::1]:5433", "2001:db8::1", Some(5433)),
         ] {
             let url = Url::parse(text).expect(text);
-            assert_eq!(
-                (url.host, url.port, url.user),
-                (Some(tcp(host)), port, None),
-                "{text}"
-            );
+            assert_eq!((url.host, url.port, url.user), (tcp(host), port, None), "{text}");
         }
         let socket = Url::parse("/run/postgresql").expect("a socket");
         assert_eq!(socket.host, Some(Host::Socket("/run/postgresql".into())));
@@ -261,7 +258,7 @@ mod tests {
     fn a_whole_url_gives_every_part() {
         let url = Url::parse("postgres://me%40home:p%40ss%3A%2F@db.example:5433/led%20ger?sslmode=verify-ca&sslrootcert=/etc/ca.pem&application_name=x")
             .expect("fits");
-        assert_eq!((url.host, url.port), (Some(tcp("db.example")), Some(5433)));
+        assert_eq!((url.host, url.port), (tcp("db.example"), Some(5433)));
         assert_eq!(url.user.as_deref(), Some("me@home"));
         assert_eq!(url.password.as_ref().map(SecretText::expose), Some("p@ss:/"));
         assert_eq!(url.database.as_deref(), Some("led ger"));
