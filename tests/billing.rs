@@ -30,11 +30,15 @@ use scene::Trouble::{
 };
 use scene::{Meanwhile, play};
 
-/// Replies between one event and the next, in the form of the tests that always runs.
+/// Replies between one trouble and the next, in the form of the tests that always runs.
 const A_WHILE: Meanwhile = Meanwhile::Replies(20_000);
 const HOUR: i64 = 3_600;
-/// In the form of the test that always runs.
-const SECONDS_WITHOUT_POSTGRES: u64 = 20;
+
+/// Whether the tests run in their long form, which takes a quarter of an hour in all: with
+/// `TRINITY_LONG_TESTS=1`, and better with `--release`, on a machine with nothing else to do.
+fn is_long() -> bool {
+    std::env::var_os("TRINITY_LONG_TESTS").is_some_and(|set| set == "1")
+}
 
 #[test]
 fn every_answer_is_billed_once_and_nothing_else_is() {
@@ -42,11 +46,14 @@ fn every_answer_is_billed_once_and_nothing_else_is() {
     play(house, None, &[], Meanwhile::Replies(100_000)).must_be_exact();
 }
 
+/// Each kill is an instant of its own: a hundred of them meet the server between most steps of
+/// counting and the next.
 #[test]
-fn every_answer_is_billed_once_although_the_server_is_killed_five_times() {
+fn every_answer_is_billed_once_although_the_server_is_killed_again_and_again() {
     let house = House::open(|_| ());
-    let kills = [Kill, KillAsItFlushes, KillAtOnce, Kill, KillAsItFlushes];
-    play(house, None, &kills, A_WHILE).must_be_exact();
+    let kills = [Kill, KillAsItFlushes, KillAtOnce, KillAsItFlushes];
+    let kills = kills.repeat(if is_long() { 25 } else { 2 });
+    play(house, None, &kills, Meanwhile::Replies(5_000)).must_be_exact();
 }
 
 #[test]
@@ -63,71 +70,45 @@ fn every_answer_is_billed_once_in_the_second_that_it_bears_although_the_clock_st
 }
 
 #[test]
-fn every_answer_is_billed_once_although_the_server_is_killed_while_its_clock_is_an_hour_off() {
-    let clock = SteppedClock::new();
-    let house = House::open(clock.dress());
-    let troubles = [Kill, Step(HOUR), Kill, Step(-HOUR), Kill, Step(0), Kill];
-    play(house, Some(&clock), &troubles, A_WHILE).must_be_exact();
-}
-
-#[test]
 fn every_answer_is_billed_once_in_postgres_although_connections_to_it_break_at_the_worst_moments() {
     let house = House::open_on_postgres(|_| ());
     let troubles = [
         LoseAcknowledgements(3),
         CutFlushes(3),
         LoseAnAcknowledgementAndKill,
-        Kill,
-        LoseAnAcknowledgementAndKill,
         LoseAcknowledgements(1),
     ];
     play(house, None, &troubles, A_WHILE).must_be_exact();
 }
 
+/// Twenty seconds without it, or ten minutes in the long form.
 #[test]
 fn nobody_is_refused_while_postgres_is_down_and_everything_is_billed_once_when_it_is_back() {
     let house = House::open_on_postgres(|_| ());
-    let down = DatabaseIsDown(Meanwhile::Seconds(SECONDS_WITHOUT_POSTGRES));
-    let outcome = play(house, None, &[down, DatabaseIsDown(A_WHILE)], A_WHILE);
+    let down = Meanwhile::Seconds(if is_long() { 600 } else { 20 });
+    let outcome = play(
+        house,
+        None,
+        &[DatabaseIsDown(down), DatabaseIsDown(A_WHILE)],
+        A_WHILE,
+    );
     let verdict = outcome.must_be_exact();
     assert_eq!(verdict.refused, 0, "{verdict}");
 }
 
-/// Each kill is an instant of its own: most of them meet the server between one step of counting and
-/// the next.
+/// Five kills, crashes of the database, lost acknowledgements and a clock that steps: in one life of
+/// one ledger, with more than a minute at full speed in the long form.
 #[test]
-#[ignore = "a minute or two of kills: run it with --run-ignored"]
-fn for_a_hundred_kills_every_answer_is_billed_once() {
-    let house = House::open(|_| ());
-    let kills = [Kill, KillAsItFlushes, KillAtOnce, KillAsItFlushes].repeat(25);
-    play(house, None, &kills, Meanwhile::Replies(5_000)).must_be_exact();
-}
-
-/// As many minutes as `TRINITY_MINUTES_WITHOUT_POSTGRES` says, ten if it does not.
-#[test]
-#[ignore = "ten minutes at full speed: run it with --run-ignored"]
-fn for_ten_minutes_without_postgres_nobody_is_refused_and_everything_is_billed_once_when_it_is_back() {
-    let minutes = std::env::var("TRINITY_MINUTES_WITHOUT_POSTGRES");
-    let minutes: u64 = minutes.map_or(10, |text| text.parse().expect("a number of minutes"));
-    let house = House::open_on_postgres(|_| ());
-    let down = DatabaseIsDown(Meanwhile::Seconds(60 * minutes));
-    let outcome = play(house, None, &[down], A_WHILE);
-    let verdict = outcome.must_be_exact();
-    assert_eq!(verdict.refused, 0, "{verdict}");
-}
-
-/// `cargo nextest run --release --test billing --run-ignored only --no-capture`
-#[test]
-#[ignore = "a minute at full speed, for a quiet machine: run it with --run-ignored"]
-fn for_a_minute_at_full_speed_every_answer_is_billed_once_whatever_happens() {
+fn every_answer_is_billed_once_whatever_happens() {
     let clock = SteppedClock::new();
     let house = House::open_on_postgres(clock.dress());
+    let meanwhile = if is_long() { Meanwhile::Seconds(6) } else { A_WHILE };
     let troubles = [
         Kill,
         LoseAcknowledgements(3),
         Step(HOUR),
         Kill,
-        DatabaseIsDown(Meanwhile::Seconds(6)),
+        DatabaseIsDown(meanwhile),
         LoseAnAcknowledgementAndKill,
         Step(0),
         CutFlushes(3),
@@ -136,5 +117,5 @@ fn for_a_minute_at_full_speed_every_answer_is_billed_once_whatever_happens() {
         Step(-HOUR),
         Step(0),
     ];
-    play(house, Some(&clock), &troubles, Meanwhile::Seconds(6)).must_be_exact();
+    play(house, Some(&clock), &troubles, meanwhile).must_be_exact();
 }

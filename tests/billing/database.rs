@@ -41,6 +41,13 @@ impl Database {
         self.proxy.cut_and_be_gone(Cut::Acknowledgement);
     }
 
+    /// What its connections do, for whoever looks for a reason.
+    pub(crate) fn activity(&self) -> String {
+        let sql = "SELECT pid, state, wait_event_type, wait_event, state_change, query FROM pg_stat_activity
+                   WHERE backend_type = 'client backend'";
+        self.postgres.sql(sql).unwrap_or_else(|error| error)
+    }
+
     /// As when its machine restarts at once: without saying goodbye.
     pub(crate) fn crash(&mut self) {
         self.postgres.crash();

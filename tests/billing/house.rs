@@ -5,6 +5,8 @@ use std::fs;
 use std::net::SocketAddr;
 use std::path::Path;
 use std::process::Command;
+use std::thread;
+use std::time::Duration;
 
 use serde_json::{Value, json};
 use tempfile::TempDir;
@@ -15,8 +17,10 @@ use trinity_protocol::ApiKey;
 use super::books::Ledgered;
 use super::database::Database;
 use crate::support::http;
-use crate::support::server::{PATIENCE, Server, command, wait_until};
+use crate::support::server::{PATIENCE, Server, command};
 
+/// A node that lost its database may be waiting for an answer that does not come; it waits for 45 s.
+const LONG_PATIENCE: Duration = Duration::from_secs(90);
 /// Keys that ask.
 const KEYS: u64 = 3;
 
@@ -62,15 +66,25 @@ impl House {
 
     /// Waits until `/ready` warns of this component, or of none at all. The service is ready all the
     /// time.
-    pub(crate) fn until_ready_warns_of(&self, component: Option<&str>) {
-        wait_until("/ready says what is wrong, and when nothing is", || {
+    pub(crate) fn until_ready_warns_of(&mut self, component: Option<&str>) {
+        let until = clock::monotonic() + LONG_PATIENCE;
+        loop {
             let ready = http::get(self.server.ops, "/ready", None);
             assert_eq!(ready.status, 200, "{ready:?}");
             let json = ready.json();
             let warnings = json["warnings"].as_array().expect("a list");
             let told = |component: &str| warnings.iter().any(|warning| warning["component"] == component);
-            component.map_or(warnings.is_empty(), told).then_some(())
-        });
+            if component.map_or(warnings.is_empty(), told) {
+                return;
+            }
+            assert!(
+                clock::monotonic() < until,
+                "waited in vain until /ready warned of {component:?}: {json}\n{}\n{}",
+                self.server.said(),
+                self.database.as_ref().map(Database::activity).unwrap_or_default()
+            );
+            thread::sleep(Duration::from_millis(20));
+        }
     }
 
     /// SIGKILL.
