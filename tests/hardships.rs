@@ -108,7 +108,7 @@ fn a_ledger_that_hangs_stops_nobody_and_is_caught_up_with() {
             .prices(&[query("BTC-USD")])
             .expect("answered although the ledger hangs");
         answered += 1;
-        server.said().contains("usage waits in memory").then_some(())
+        server.said().contains("usage waits in the journal").then_some(())
     });
     let ready = http::get(server.ops, "/ready", None);
     assert_eq!(ready.status, 200, "the last known state goes on serving");

@@ -97,12 +97,7 @@ pub trait Ledger: Send + Sync {
     async fn month_usage(&self, month_start: u64) -> Result<Vec<(KeyId, u64)>>;
 
     /// The same of these keys only, for a server that sees them for the first time.
-    async fn month_usage_of(&self, month_start: u64, keys: &[KeyId]) -> Result<Vec<(KeyId, u64)>> {
-        let wanted: std::collections::HashSet<_> = keys.iter().collect();
-        let mut usage = self.month_usage(month_start).await?;
-        usage.retain(|(key_id, _)| wanted.contains(key_id));
-        Ok(usage)
-    }
+    async fn month_usage_of(&self, month_start: u64, keys: &[KeyId]) -> Result<Vec<(KeyId, u64)>>;
 
     /// Every parameter that was set, by name.
     async fn list_parameters(&self) -> Result<Vec<Parameter>>;

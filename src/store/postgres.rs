@@ -277,6 +277,15 @@ impl Ledger for PostgresLedger {
             .await
     }
 
+    async fn month_usage_of(&self, month_start: u64, keys: &[KeyId]) -> Result<Vec<(KeyId, u64)>> {
+        let keys = keys.to_vec();
+        self.run(
+            Kind::Read,
+            job!(s, keys => sums::month_usage_of(s, month_start, &keys)),
+        )
+        .await
+    }
+
     async fn list_parameters(&self) -> Result<Vec<Parameter>> {
         self.run(Kind::Read, job!(s => parameters::list(s))).await
     }

@@ -244,6 +244,12 @@ impl Ledger for SqliteLedger {
         self.read(move |tx| sums::month_usage(tx, month_start)).await
     }
 
+    async fn month_usage_of(&self, month_start: u64, keys: &[KeyId]) -> Result<Vec<(KeyId, u64)>> {
+        let keys = keys.to_vec();
+        self.read(move |tx| sums::month_usage_of(tx, month_start, &keys))
+            .await
+    }
+
     async fn list_parameters(&self) -> Result<Vec<Parameter>> {
         self.read(|tx| settings::list(tx)).await
     }

@@ -201,7 +201,13 @@ impl Bench {
     /// Requests that were billed by a shard, all that was counted being taken.
     pub(crate) fn billed(&mut self, shard: usize) -> u64 {
         // A second later, so that the page is closed.
+        // What was closed before must be taken first: a page is not closed while another waits.
+        let closed = self.take_billed(shard);
         self.shards[shard].settle(u64::MAX / 2);
+        closed + self.take_billed(shard)
+    }
+
+    fn take_billed(&self, shard: usize) -> u64 {
         let mut billed = 0;
         while let Some(page) = self.pages[shard].take() {
             let rows = page.requests().into_iter().filter(|row| row.outcome == Code::Ok);

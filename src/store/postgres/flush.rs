@@ -354,7 +354,8 @@ async fn add_usage(session: &mut Session, batch: &Batch) -> Result<()> {
     session
         .execute(
             "INSERT INTO usage_months AS u (start, key_id, requests, charged)
-             SELECT * FROM unnest($1::bigint[], $2::bigint[], $3::bigint[], $4::bigint[]) AS m (start, key_id, requests, charged)
+             SELECT * FROM unnest($1::bigint[], $2::bigint[], $3::bigint[], $4::bigint[])
+                 AS m (start, key_id, requests, charged)
              ORDER BY start, key_id
              ON CONFLICT (start, key_id) DO UPDATE SET
                  requests = u.requests + excluded.requests, charged = u.charged + excluded.charged",

@@ -45,7 +45,8 @@ pub(super) async fn days_before(session: &mut Session, day: i64) -> Result<Vec<i
     let rows = session
         .query(
             "SELECT DISTINCT day FROM (
-                 SELECT substring(pg_get_expr(c.relpartbound, c.oid) FROM 'FROM \\(''([0-9]+)''\\)')::bigint / 86400 AS day
+                 SELECT substring(pg_get_expr(c.relpartbound, c.oid)
+                                  FROM 'FROM \\(''([0-9]+)''\\)')::bigint / 86400 AS day
                  FROM pg_inherits i JOIN pg_class c ON c.oid = i.inhrelid
                  WHERE i.inhparent IN ('usage'::regclass, 'usage_symbols'::regclass)) AS days
              WHERE day < $1 ORDER BY day",

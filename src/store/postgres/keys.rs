@@ -1,6 +1,7 @@
 //! API keys.
 
 use tokio_postgres::Row;
+use tokio_postgres::types::ToSql;
 use trinity_protocol::{KeyId, Verifier};
 
 use super::customers::{account, limits, lock};
@@ -29,14 +30,19 @@ const SHOWN: &str = "a.name, a.tier, k.name, k.created_at_ns, k.replaces";
 
 const FROM: &str = "FROM api_keys k JOIN accounts a ON a.id = k.account_id JOIN tiers t ON t.name = a.tier";
 
-/// Keys that a change of their own or of their accounts touched. Each arm ends at the page's size,
-/// so that it is read off an index however many keys changed.
+/// Most keys that are fetched one by one; if more have changed, all are looked through in their order.
+const FEW: i64 = 10_000;
+
+/// Keys that a change of their own or of their accounts touched, or one more than [`FEW`] of them.
+/// The order and the limits leave no other way than the indexes by revision and by account, whatever
+/// the server believes of the tables: just after many keys came in it knows nothing of them.
 const CHANGED: &str = "
-    WHERE k.key_id IN (
-        (SELECT key_id FROM api_keys WHERE revision > $3 AND key_id > $1 ORDER BY key_id LIMIT $2)
-        UNION
-        (SELECT o.key_id FROM accounts c JOIN api_keys o ON o.account_id = c.id
-         WHERE c.revision > $3 AND o.key_id > $1 ORDER BY o.key_id LIMIT $2))";
+    (SELECT key_id FROM api_keys WHERE revision > $1 ORDER BY revision LIMIT $2)
+    UNION
+    (SELECT o.key_id
+     FROM (SELECT id FROM accounts WHERE revision > $1 ORDER BY revision LIMIT $2) c
+     CROSS JOIN LATERAL (SELECT key_id FROM api_keys WHERE account_id = c.id LIMIT $2) o
+     LIMIT $2)";
 
 /// What a row says of a key, whoever asks.
 struct Common {
@@ -242,20 +248,27 @@ pub(super) async fn load_changed_keys(
     let tier_changed = session
         .query_one("SELECT EXISTS (SELECT FROM tiers WHERE revision > $1)", &[&since])
         .await?;
+    if !get::<bool>(&tier_changed, 0)? {
+        let changed = session.query(CHANGED, &[&since, &(FEW + 1)]).await?;
+        if changed.len() as i64 <= FEW {
+            let changed = changed
+                .iter()
+                .map(|row| get(row, 0))
+                .collect::<Result<Vec<i64>>>()?;
+            let which = "WHERE k.key_id > $1 AND k.key_id = ANY($3)";
+            return page(session, which, Some(&changed), after, limit).await;
+        }
+    }
     // A tier may have any number of keys. All of them in their order, page by page, look at each key
     // once; gathering the changed ones for each page would look at most of them again and again.
-    let which = if get(&tier_changed, 0)? {
-        "WHERE k.key_id > $1 AND (k.revision > $3 OR a.revision > $3 OR t.revision > $3)"
-    } else {
-        CHANGED
-    };
-    page(session, which, Some(since), after, limit).await
+    let which = "WHERE k.key_id > $1 AND (k.revision > $3 OR a.revision > $3 OR t.revision > $3)";
+    page(session, which, Some(&since), after, limit).await
 }
 
 async fn page(
     session: &mut Session,
     which: &str,
-    since: Option<i64>,
+    third: Option<&(dyn ToSql + Sync)>,
     after: Option<KeyId>,
     limit: usize,
 ) -> Result<KeyPage> {
@@ -263,9 +276,9 @@ async fn page(
     let after = after.map_or(0, |key_id| i64::try_from(key_id.0).unwrap_or(i64::MAX));
     let most = i64::try_from(limit).unwrap_or(i64::MAX);
     let sql = format!("SELECT {COMMON} {FROM} {which} ORDER BY k.key_id LIMIT $2");
-    let all: Params<'_> = &[&after, &most, &since];
-    let params = if since.is_some() { all } else { &all[..2] };
-    let rows = session.query(&sql, params).await?;
+    let first: Params<'_> = &[&after, &most];
+    let params: Vec<&(dyn ToSql + Sync)> = first.iter().copied().chain(third).collect();
+    let rows = session.query(&sql, &params).await?;
     let mut page = KeyPage::default();
     page.keys.reserve(rows.len());
     for row in &rows {

@@ -41,7 +41,8 @@ const VERSIONS_TABLE: &str = "
         checksum   bytea NOT NULL CHECK (octet_length(checksum) = 32),
         applied_at bigint NOT NULL DEFAULT extract(epoch FROM now())::bigint
     );
-    COMMENT ON TABLE public.schema_migrations IS 'What was done to this ledger''s schema; trinity-beast migrate status shows it.';
+    COMMENT ON TABLE public.schema_migrations IS
+        'What was done to this ledger''s schema; trinity-beast migrate status shows it.';
     COMMENT ON COLUMN public.schema_migrations.checksum IS 'BLAKE3 of the migration''s text.';
     COMMENT ON COLUMN public.schema_migrations.applied_at IS 'Unix seconds.';";
 
@@ -53,8 +54,8 @@ const LOOK: &str = "
                 AND attname IN ('version', 'name', 'checksum', 'applied_at')) = 4 THEN 1
         WHEN EXISTS (SELECT FROM pg_class c
                      WHERE c.relnamespace = 'public'::regnamespace AND c.relkind IN ('r', 'p', 'v', 'm', 'f')
-                       AND NOT EXISTS (SELECT FROM pg_depend d
-                                       WHERE d.classid = 'pg_class'::regclass AND d.objid = c.oid AND d.deptype = 'e')) THEN 2
+                       AND NOT EXISTS (SELECT FROM pg_depend d WHERE d.classid = 'pg_class'::regclass
+                                       AND d.objid = c.oid AND d.deptype = 'e')) THEN 2
         ELSE 0 END";
 
 /// Held through each migration; the number is this program's own.

@@ -42,6 +42,31 @@ pub(super) async fn month_usage(session: &mut Session, month_start: u64) -> Resu
         .collect()
 }
 
+/// The same, of some keys only.
+pub(super) async fn month_usage_of(
+    session: &mut Session,
+    month_start: u64,
+    keys: &[KeyId],
+) -> Result<Vec<(KeyId, u64)>> {
+    let start = integer("the month's start", month_start)?;
+    let keys: Vec<i64> = keys
+        .iter()
+        .filter_map(|key_id| i64::try_from(key_id.0).ok())
+        .collect();
+    let rows = session
+        .query(
+            "SELECT m.key_id, sum(m.charged)::text
+             FROM usage_months m JOIN api_keys k ON k.key_id = m.key_id
+             WHERE m.start >= $1 AND m.charged > 0 AND m.key_id = ANY($2)
+             GROUP BY m.key_id ORDER BY m.key_id",
+            &[&start, &keys],
+        )
+        .await?;
+    rows.iter()
+        .map(|row| Ok((KeyId(unsigned(row, 0)?), sum(row, 1)?)))
+        .collect()
+}
+
 /// From the daily sums, which outlast the seconds.
 pub(super) async fn total(session: &mut Session, key_id: KeyId) -> Result<UsageTotal> {
     let id = integer("the key id", key_id.0)?;

@@ -1,6 +1,6 @@
 //! What usage adds up to.
 
-use rusqlite::{Connection, Row, params};
+use rusqlite::{Connection, OptionalExtension, Row, params};
 use trinity_protocol::KeyId;
 
 use super::{sql_integer, unsigned};
@@ -38,6 +38,52 @@ pub(super) fn month_usage(connection: &Connection, month_start: u64) -> Result<V
     let start = sql_integer("the month's start", month_start)?;
     let rows = statement.query_map([start], |row| Ok((KeyId(unsigned(row, 0)?), unsigned(row, 1)?)))?;
     Ok(rows.collect::<rusqlite::Result<_>>()?)
+}
+
+/// The same, of some keys only.
+pub(super) fn month_usage_of(
+    connection: &Connection,
+    month_start: u64,
+    keys: &[KeyId],
+) -> Result<Vec<(KeyId, u64)>> {
+    let start = sql_integer("the month's start", month_start)?;
+    let mut keys: Vec<_> = keys
+        .iter()
+        .filter_map(|key_id| i64::try_from(key_id.0).ok())
+        .collect();
+    keys.sort_unstable();
+    keys.dedup();
+    // By the table's own order, start and key: one look-up for each month that has begun.
+    let mut months = connection.prepare_cached(
+        "WITH RECURSIVE months (start) AS (
+             SELECT min(start) FROM usage_months WHERE start >= ?1
+             UNION ALL
+             SELECT (SELECT min(start) FROM usage_months WHERE start > months.start)
+             FROM months WHERE months.start IS NOT NULL
+         )
+         SELECT start FROM months WHERE start IS NOT NULL",
+    )?;
+    let months: Vec<i64> = months
+        .query_map([start], |row| row.get(0))?
+        .collect::<rusqlite::Result<_>>()?;
+    let mut of_key = connection.prepare_cached(
+        "SELECT m.charged FROM usage_months m JOIN api_keys k ON k.key_id = m.key_id
+         WHERE m.start = ?1 AND m.key_id = ?2",
+    )?;
+    let mut usage = Vec::new();
+    for key in keys {
+        let mut charged = 0_u64;
+        for month in &months {
+            let found = of_key
+                .query_row([*month, key], |row| unsigned(row, 0))
+                .optional()?;
+            charged = charged.saturating_add(found.unwrap_or(0));
+        }
+        if charged > 0 {
+            usage.push((KeyId(key.unsigned_abs()), charged));
+        }
+    }
+    Ok(usage)
 }
 
 /// From the daily sums, which outlast the seconds.

@@ -40,6 +40,9 @@ pub(crate) async fn the_month_counts_what_was_charged_in_it(ledger: &dyn Ledger)
         .expect("flushes");
     let month = ledger.month_usage(start).await.expect("reads");
     assert_eq!(month, [(KeyId(1), 14), (KeyId(9), 32)]);
+    let some = [9, 5, 404, 9, u64::MAX].map(KeyId);
+    let month = ledger.month_usage_of(start, &some).await.expect("reads");
+    assert_eq!(month, [(KeyId(9), 32)], "of those asked for");
     assert!(ledger.month_usage(NOW + 1).await.expect("reads").is_empty());
 }
 

@@ -19,7 +19,7 @@ type Row = [AtomicU64; ROW_WORDS];
 const FOLDS: [u32; 2] = [60, 3_600];
 
 /// Rows of each kind whose memory a free page keeps.
-const ROWS_KEPT: usize = 4_096;
+const ROWS_KEPT: usize = 256;
 
 /// One page of usage.
 #[derive(Debug)]

@@ -183,15 +183,15 @@ async fn many_keys_in_one_statement_are_one_change_and_each_bears_its_revision()
     account(&ledger, "acme").await;
     let before = ledger.change_stamp().await.expect("reads");
     let insert = "INSERT INTO api_keys (key_id, account_id, name, verifier, created_at_ns)
-                  SELECT n, 1, 'k' || n, decode(lpad(to_hex(n), 64, '0'), 'hex'), 1 FROM generate_series(1, 5000) n";
+                  SELECT n, 1, 'k' || n, decode(lpad(to_hex(n), 64, '0'), 'hex'), 1 FROM generate_series(1, 12000) n";
     server.sql(insert).expect("fits");
     let after = ledger.change_stamp().await.expect("reads");
     assert_eq!(after.0, before.0 + 1);
     let stamped = format!("SELECT count(*) FROM api_keys WHERE revision = {}", after.0);
-    assert_eq!(server.sql(&stamped).expect("asked"), "5000");
+    assert_eq!(server.sql(&stamped).expect("asked"), "12000");
 
     let mut one_by_one = String::from("BEGIN;");
-    for id in 6_001..6_101 {
+    for id in 16_001..16_101 {
         let _ = write!(
             one_by_one,
             "INSERT INTO api_keys (key_id, account_id, name, verifier, created_at_ns)
@@ -217,7 +217,7 @@ async fn many_keys_in_one_statement_are_one_change_and_each_bears_its_revision()
             break;
         }
     }
-    assert_eq!((seen, pages), (5_100, 6));
+    assert_eq!((seen, pages), (12_100, 13));
     let newer = ledger.load_changed_keys(after, None, 1_000).await.expect("loads");
     assert_eq!(newer.keys.len(), 100);
 }
