@@ -87,7 +87,7 @@ pub const SPIN_MAX_US: u64 = 10_000;
 /// Request rows (key, second, protocol, outcome) of one usage page.
 pub const METER_REQUEST_ROWS: usize = 1 << 17;
 /// Symbol rows (key, symbol, second, status) of one usage page.
-pub const METER_SYMBOL_ROWS: usize = 1 << 15;
+pub const METER_SYMBOL_ROWS: usize = 3 << 13;
 /// Entries that a meter keeps back to count them on its page side by side.
 pub const METER_SYMBOLS_WAITING: usize = 128;
 /// Usage pages that circulate between one meter and the control plane.

@@ -92,7 +92,11 @@ impl UsagePage {
 
     /// All of it.
     pub fn rows(&self) -> PageRows {
-        let mut rows = PageRows::default();
+        let mut rows = PageRows {
+            requests: Vec::with_capacity(self.requests),
+            symbols: Vec::with_capacity(self.symbols),
+            ..PageRows::default()
+        };
         let images = self.request_rows()[..self.requests].iter().map(image);
         rows.read_requests(images, self.seal, self.requests);
         let images = self.symbol_rows()[..self.symbols].iter().map(image);
