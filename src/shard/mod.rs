@@ -142,9 +142,9 @@ impl Shard {
         }
     }
 
-    /// Receives what is there, up to [`BATCH_MESSAGES`](crate::limits::BATCH_MESSAGES) messages, answers
-    /// it and sends the replies, and those to requests that waited for long enough. Tells how many datagrams came, and the
-    /// time after it.
+    /// Receives what is there, up to [`BATCH_MESSAGES`](crate::limits::BATCH_MESSAGES) messages,
+    /// answers it and sends the replies, and those to requests that waited for long enough. Tells how
+    /// many datagrams came, and the time after it.
     ///
     /// `now_ns` is the time before it; `clock` is read once a batch.
     pub fn turn(&mut self, now_ns: u64, clock: impl Fn() -> u64) -> (usize, u64) {
