@@ -75,24 +75,18 @@ impl UsageFlush {
         left: Vec<LeftJournal>,
         facts: Arc<JournalFacts>,
     ) -> Self {
-        let meters = meters
-            .into_iter()
-            .map(|pages| MeterState {
-                pages,
-                waiting: VecDeque::new(),
-                rows: None,
-            })
-            .collect();
-        Self {
+        let mut flush = Self {
             ledger,
             node,
             boot,
-            meters,
+            meters: Vec::new(),
             left: left.into(),
             facts,
             backoff: FIRST_BACKOFF,
             retry_at: None,
-        }
+        };
+        flush.take_meters(meters);
+        flush
     }
 
     /// Takes over the meters of this process, which are made after what was left is looked at.

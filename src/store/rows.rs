@@ -289,6 +289,20 @@ pub struct KeyPage {
     pub next: Option<KeyId>,
 }
 
+/// What a ledger's row says of a key, whoever asks: a server or a person.
+#[derive(Clone, Debug)]
+pub(super) struct KeyRow {
+    pub(super) key_id: KeyId,
+    pub(super) account_id: AccountId,
+    pub(super) verifier: Verifier,
+    pub(super) limits: Limits,
+    pub(super) settings: KeySettings,
+    pub(super) unusable: Option<String>,
+    pub(super) expires_at_ns: Option<u64>,
+    pub(super) revoked_at_ns: Option<u64>,
+    pub(super) account_disabled: bool,
+}
+
 /// A key's row that means nothing.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct UnusableKey {
@@ -627,6 +641,50 @@ impl ApiKeyRecord {
             KeyStatus::Expired
         } else {
             KeyStatus::Active
+        }
+    }
+}
+
+impl KeyPage {
+    /// Adds a row to those that a server can use, or to those that it cannot.
+    pub(super) fn push(&mut self, key: KeyRow) {
+        match key.unusable {
+            Some(why) => self.unusable.push(UnusableKey {
+                key_id: key.key_id,
+                why,
+            }),
+            None => self.keys.push(LoadedKey {
+                key_id: key.key_id,
+                account_id: key.account_id,
+                verifier: key.verifier,
+                limits: key.limits,
+                protocols: key.settings.protocols,
+                networks: key.settings.networks,
+                scope: key.settings.scope,
+                expires_at_ns: key.expires_at_ns,
+                refused: key.revoked_at_ns.is_some() || key.account_disabled,
+            }),
+        }
+    }
+}
+
+impl LedgerAudit {
+    /// Notes where the totals of all time differ.
+    pub(super) fn compare_totals(&mut self) {
+        for (against, expected, found) in [
+            ("usage_days", self.requests_in_days, self.requests_flushed),
+            ("usage_symbols_days", self.entries_in_days, self.entries_flushed),
+        ] {
+            if expected != found {
+                self.discrepancies.push(Discrepancy {
+                    table: "flushes",
+                    against,
+                    key_id: None,
+                    start: None,
+                    expected,
+                    found,
+                });
+            }
         }
     }
 }

@@ -39,31 +39,13 @@ pub(super) async fn audit(session: &mut Session) -> Result<LedgerAudit> {
         entries_flushed: sum(&row, 6)?,
         discrepancies: Vec::new(),
     };
-    totals(&mut audit);
+    audit.compare_totals();
     for grain in [Grain::Minute, Grain::Hour, Grain::Day] {
         spans(session, grain, kept_from, &mut audit.discrepancies).await?;
     }
     months(session, &mut audit.discrepancies).await?;
     audit.discrepancies.truncate(MAX_DISCREPANCIES);
     Ok(audit)
-}
-
-fn totals(audit: &mut LedgerAudit) {
-    for (against, expected, found) in [
-        ("usage_days", audit.requests_in_days, audit.requests_flushed),
-        ("usage_symbols_days", audit.entries_in_days, audit.entries_flushed),
-    ] {
-        if expected != found {
-            audit.discrepancies.push(Discrepancy {
-                table: "flushes",
-                against,
-                key_id: None,
-                start: None,
-                expected,
-                found,
-            });
-        }
-    }
 }
 
 /// Sums of a grain against the seconds of days that are wholly kept, by protocol and outcome.

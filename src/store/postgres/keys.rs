@@ -11,8 +11,8 @@ use super::sql::{get, integer, optional_integer, optional_unsigned, small, unsig
 use crate::store::error::{Result, StoreError};
 use crate::store::networks;
 use crate::store::rows::{
-    AccountId, AccountRef, ApiKeyRecord, ChangeStamp, KeyPage, KeyPatch, KeySettings, Limits, LoadedKey,
-    NewKey, Overrides, Protocols, Rate, Revocation, Scope, UnusableKey,
+    AccountId, AccountRef, ApiKeyRecord, ChangeStamp, KeyPage, KeyPatch, KeyRow, KeySettings, NewKey,
+    Overrides, Protocols, Rate, Revocation, Scope,
 };
 
 /// How "no limit" is stored where NULL is "as the tier has it".
@@ -43,19 +43,6 @@ const CHANGED: &str = "
      FROM (SELECT id FROM accounts WHERE revision > $1 ORDER BY revision LIMIT $2) c
      CROSS JOIN LATERAL (SELECT key_id FROM api_keys WHERE account_id = c.id LIMIT $2) o
      LIMIT $2)";
-
-/// What a row says of a key, whoever asks.
-struct Common {
-    key_id: KeyId,
-    account_id: AccountId,
-    verifier: Verifier,
-    limits: Limits,
-    settings: KeySettings,
-    unusable: Option<String>,
-    expires_at_ns: Option<u64>,
-    revoked_at_ns: Option<u64>,
-    account_disabled: bool,
-}
 
 /// How a key's settings are stored.
 struct Columns {
@@ -283,25 +270,10 @@ async fn page(
     page.keys.reserve(rows.len());
     for row in &rows {
         let key = common(row)?;
-        match key.unusable {
-            Some(why) => page.unusable.push(UnusableKey {
-                key_id: key.key_id,
-                why,
-            }),
-            None => page.keys.push(LoadedKey {
-                key_id: key.key_id,
-                account_id: key.account_id,
-                verifier: key.verifier,
-                limits: key.limits,
-                protocols: key.settings.protocols,
-                networks: key.settings.networks,
-                scope: key.settings.scope,
-                expires_at_ns: key.expires_at_ns,
-                refused: key.revoked_at_ns.is_some() || key.account_disabled,
-            }),
-        }
+        let key_id = key.key_id;
+        page.push(key);
         if rows.len() == limit {
-            page.next = Some(key.key_id);
+            page.next = Some(key_id);
         }
     }
     Ok(page)
@@ -327,7 +299,7 @@ fn record(row: &Row) -> Result<ApiKeyRecord> {
     })
 }
 
-fn common(row: &Row) -> Result<Common> {
+fn common(row: &Row) -> Result<KeyRow> {
     let overrides = overrides(row)?;
     let (networks, mut unusable) = match networks::parse(get(row, 10)?) {
         Ok(networks) => (networks, None),
@@ -338,7 +310,7 @@ fn common(row: &Row) -> Result<Common> {
         unusable = Some("its verifier is not 32 bytes long".to_owned());
         [0; 32]
     });
-    Ok(Common {
+    Ok(KeyRow {
         key_id: KeyId(unsigned(row, 12)?),
         account_id: AccountId(get(row, 13)?),
         verifier: Verifier::from_bytes(verifier),

@@ -36,31 +36,13 @@ pub(super) fn audit(connection: &Connection) -> Result<LedgerAudit> {
         entries_flushed: total("total_entries", "FROM flushes")?,
         discrepancies: Vec::new(),
     };
-    totals(&mut audit);
+    audit.compare_totals();
     for grain in [Grain::Minute, Grain::Hour, Grain::Day] {
         spans(connection, grain, kept_from, &mut audit.discrepancies)?;
     }
     months(connection, &mut audit.discrepancies)?;
     audit.discrepancies.truncate(MAX_DISCREPANCIES);
     Ok(audit)
-}
-
-fn totals(audit: &mut LedgerAudit) {
-    for (against, expected, found) in [
-        ("usage_days", audit.requests_in_days, audit.requests_flushed),
-        ("usage_symbols_days", audit.entries_in_days, audit.entries_flushed),
-    ] {
-        if expected != found {
-            audit.discrepancies.push(Discrepancy {
-                table: "flushes",
-                against,
-                key_id: None,
-                start: None,
-                expected,
-                found,
-            });
-        }
-    }
 }
 
 /// Sums of a grain against the seconds of days that are wholly kept, by protocol and outcome.

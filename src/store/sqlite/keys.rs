@@ -8,8 +8,8 @@ use super::{optional_unsigned, settings, sql_integer, unsigned};
 use crate::store::error::{Result, StoreError};
 use crate::store::networks;
 use crate::store::rows::{
-    AccountId, AccountRef, ApiKeyRecord, ChangeStamp, KeyPage, KeyPatch, KeySettings, Limits, LoadedKey,
-    NewKey, Overrides, Protocols, Rate, Revocation, Scope, UnusableKey,
+    AccountId, AccountRef, ApiKeyRecord, ChangeStamp, KeyPage, KeyPatch, KeyRow, KeySettings, NewKey,
+    Overrides, Protocols, Rate, Revocation, Scope,
 };
 
 /// How "no limit" is stored where NULL is "as the tier has it".
@@ -37,19 +37,6 @@ const CHANGED: &str = "
         UNION
         SELECT o.key_id FROM accounts c CROSS JOIN api_keys o ON o.account_id = c.id AND o.key_id > ?1
         WHERE c.revision > ?3)";
-
-/// What a row says of a key, whoever asks.
-struct Common {
-    key_id: KeyId,
-    account_id: AccountId,
-    verifier: Verifier,
-    limits: Limits,
-    settings: KeySettings,
-    unusable: Option<String>,
-    expires_at_ns: Option<u64>,
-    revoked_at_ns: Option<u64>,
-    account_disabled: bool,
-}
 
 pub(super) fn create_key(
     connection: &Connection,
@@ -261,23 +248,7 @@ fn page(
     while let Some(row) = rows.next()? {
         let key = common(row)?;
         last = Some(key.key_id);
-        match key.unusable {
-            Some(why) => page.unusable.push(UnusableKey {
-                key_id: key.key_id,
-                why,
-            }),
-            None => page.keys.push(LoadedKey {
-                key_id: key.key_id,
-                account_id: key.account_id,
-                verifier: key.verifier,
-                limits: key.limits,
-                protocols: key.settings.protocols,
-                networks: key.settings.networks,
-                scope: key.settings.scope,
-                expires_at_ns: key.expires_at_ns,
-                refused: key.revoked_at_ns.is_some() || key.account_disabled,
-            }),
-        }
+        page.push(key);
     }
     if page.keys.len() + page.unusable.len() == limit {
         page.next = last;
@@ -305,13 +276,13 @@ fn record(row: &Row<'_>) -> rusqlite::Result<ApiKeyRecord> {
     })
 }
 
-fn common(row: &Row<'_>) -> rusqlite::Result<Common> {
+fn common(row: &Row<'_>) -> rusqlite::Result<KeyRow> {
     let overrides = overrides(row)?;
     let (networks, unusable) = match networks::parse(row.get_ref(10)?.as_str()?) {
         Ok(networks) => (networks, None),
         Err(why) => (Vec::new(), Some(format!("its networks cannot be read: {why}"))),
     };
-    Ok(Common {
+    Ok(KeyRow {
         key_id: KeyId(unsigned(row, 12)?),
         account_id: AccountId(row.get(13)?),
         verifier: Verifier::from_bytes(row.get(14)?),
